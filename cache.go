@@ -1,0 +1,354 @@
+package appcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+)
+
+// DefaultPrefix is put before every key where [Options.Prefix] is "".
+const DefaultPrefix = "appcache"
+
+// Options are what a [Cache] may be given. The zero value, and a nil *Options, are the defaults. Caches
+// of several types can share one Options.
+type Options struct {
+	// Prefix is a path, like the text of a [StringKey], that is put before every key, so that
+	// several programs can share a store. "": DefaultPrefix.
+	Prefix string
+
+	// Serialiser turns values into bytes. nil: [CBOR], or [Raw] where V is []byte or string.
+	// Changing it, with data already stored, calls for a new Prefix.
+	Serialiser Serialiser
+
+	// Compressor compresses what the key, SetByStr or CompressOver asks for. nil: [Gzip]. Changing
+	// it, with data already stored, calls for a new Prefix.
+	Compressor Compressor
+
+	// CompressOver is the number of bytes over which a serialised value is compressed even if its
+	// key doesn't ask for it. 0: none is.
+	CompressOver int
+
+	// Observe is told how each call went, once per call, after it and in its goroutine. It must be
+	// safe for concurrent use, and quick. nil: nothing is told, nor measured.
+	Observe func(context.Context, Event)
+}
+
+// Cache keeps values of type V in a [RawBackend]. It is made by [New], never changes after that, and is
+// safe for concurrent use. The zero value is of no use.
+//
+// A program makes one backend, and over it one Cache for each type that it keeps.
+//
+// A miss is found == false and never an error; an error means that the store couldn't answer, or that
+// the arguments are wrong. A value that comes with an error, or that wasn't found, is zero.
+//
+// TTLs are how long an entry lives, in whatever units the store knows; see the backends for how late it
+// may go. 0 is for ever, and a negative TTL is [ErrNegativeTTL]. A key whose segments are all empty, and a
+// nil key, is [ErrEmptyKey]. Errors are wrapped with the operation and the path of the key, and never hold the
+// value.
+type Cache[V any] struct{ core }
+
+// core is what of a Cache doesn't depend on V.
+type core struct {
+	backend      RawBackend
+	prefix       string // escaped, with the slash after it
+	serialiser   Serialiser
+	compressor   Compressor
+	compressOver int
+	observe      func(context.Context, Event)
+}
+
+// New makes a cache over backend. The options are copied.
+//
+// It panics, and says what to write instead, where backend is nil, an option is impossible, or V is a
+// type whose values the serialiser couldn't bring back whole: see [CBOR] and [Raw].
+func New[V any](backend RawBackend, opts *Options) *Cache[V] {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	t := reflect.TypeFor[V]()
+	if o.Prefix == "" {
+		o.Prefix = DefaultPrefix
+	}
+	if o.Compressor == nil {
+		o.Compressor = Gzip{}
+	}
+	if o.Serialiser == nil {
+		o.Serialiser = CBOR{}
+		if isRaw(t) {
+			o.Serialiser = Raw{}
+		}
+	}
+	if err := check(backend, &o, t); err != nil {
+		panic(fmt.Sprintf("appcache.New[%v]: %v", t, err))
+	}
+	return &Cache[V]{core{
+		backend:      backend,
+		prefix:       string(append(appendPath(nil, o.Prefix), '/')),
+		serialiser:   o.Serialiser,
+		compressor:   o.Compressor,
+		compressOver: o.CompressOver,
+		observe:      o.Observe,
+	}}
+}
+
+// check returns what is wrong with the arguments of New.
+func check(backend RawBackend, o *Options, t reflect.Type) error {
+	if backend == nil || isNilPointer(backend) {
+		return errors.New("the backend is nil; pass one, such as redis.New(client)")
+	}
+	if _, err := pathAddress(o.Prefix); err != nil {
+		return fmt.Errorf("Options.Prefix is %q; write a name, or \"\" for %q", o.Prefix, DefaultPrefix)
+	}
+	if o.CompressOver < 0 {
+		return fmt.Errorf("Options.CompressOver is %d; write a number of bytes, or 0 to compress only what asks for it", o.CompressOver)
+	}
+	if g, ok := o.Compressor.(Gzip); ok {
+		if err := g.check(); err != nil {
+			return err
+		}
+	}
+	if isNilPointer(o.Serialiser) || isNilPointer(o.Compressor) {
+		return errors.New("Options.Serialiser or Compressor is a nil pointer; pass a value, or leave it nil")
+	}
+	if s, ok := o.Serialiser.(typeChecker); ok {
+		return s.checkType(t)
+	}
+	return nil
+}
+
+func isNilPointer(v any) bool {
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Pointer && r.IsNil()
+}
+
+// Get returns the value stored under key.
+//
+// An entry that can't be decompressed or decoded is a miss, with an [Unreadable] event: a deploy that
+// changed the type, or an entry of another program, makes the program load again, and not fail.
+func (c *Cache[V]) Get(ctx context.Context, key Key[V]) (value V, found bool, err error) {
+	a, err := addressOf(key)
+	return c.get(ctx, a, err)
+}
+
+// GetByStr is Get for a path: GetByStr(ctx, "users/54") finds what was stored under
+// StringKey("users/54"), or under a key with the segments {"users", "54"}.
+func (c *Cache[V]) GetByStr(ctx context.Context, path string) (value V, found bool, err error) {
+	a, err := pathAddress(path)
+	return c.get(ctx, a, err)
+}
+
+// Set stores value under key for ttl, in place of what was there.
+//
+// A value that can't be serialised, or is [ErrTooLarge], is not stored, and the entry that was there
+// stays.
+func (c *Cache[V]) Set(ctx context.Context, key Key[V], value V, ttl time.Duration) error {
+	a, err := addressOf(key)
+	return c.set(ctx, a, err, key, value, ttl, false)
+}
+
+// SetByStr is Set for a path, like that of [Cache.GetByStr]. The value is compressed if compress is
+// true, or as [Options.CompressOver] says.
+func (c *Cache[V]) SetByStr(ctx context.Context, path string, value V, ttl time.Duration, compress bool) error {
+	a, err := pathAddress(path)
+	return c.set(ctx, a, err, nil, value, ttl, compress)
+}
+
+// Invalidate removes the entry under key. That there is none is no error.
+func (c *Cache[V]) Invalidate(ctx context.Context, key Key[V]) error {
+	a, err := addressOf(key)
+	return c.invalidate(ctx, a, err)
+}
+
+// InvalidateByStr is Invalidate for a path, like that of [Cache.GetByStr].
+func (c *Cache[V]) InvalidateByStr(ctx context.Context, path string) error {
+	a, err := pathAddress(path)
+	return c.invalidate(ctx, a, err)
+}
+
+// InvalidateNamespace drops every entry in the namespace, of whatever type, by removing the value from
+// which their paths have the token. That there is none is no error.
+func (c *Cache[V]) InvalidateNamespace(ctx context.Context, namespace NamespaceKey) error {
+	call := c.begin(OpInvalidateNamespace)
+	err := ctx.Err()
+	if err == nil {
+		call.key, err = c.locateNamespace(ctx, namespace)
+	}
+	if err == nil {
+		err = c.backend.InvalidateRaw(ctx, call.key)
+	}
+	return c.end(ctx, &call, Done, ignoreNoNamespace(err))
+}
+
+// Clear removes every entry from the store, on every node, whatever its prefix: those of this cache, of every other
+// cache over the store, and what else the backend's own comment says.
+func (c *Cache[V]) Clear(ctx context.Context) error {
+	call := c.begin(OpClear)
+	err := ctx.Err()
+	if err == nil {
+		err = c.backend.Clear(ctx)
+	}
+	return c.end(ctx, &call, Done, err)
+}
+
+// Path returns the path at which the backend keeps key now, for whoever debugs with the store's own
+// tools. A backend may map it further. Where a namespace of the key has no token that is
+// [ErrNoNamespace].
+func (c *Cache[V]) Path(ctx context.Context, key Key[V]) (string, error) {
+	call := call{op: "path of"}
+	a, err := addressOf(key)
+	if err == nil {
+		err = c.find(ctx, &call, a, false)
+	}
+	if err != nil {
+		return "", call.wrap(err)
+	}
+	return call.key, nil
+}
+
+func (c *Cache[V]) get(ctx context.Context, a address, err error) (V, bool, error) {
+	call := c.begin(OpGet)
+	if err == nil {
+		err = c.find(ctx, &call, a, false)
+	}
+	var v *V
+	outcome := Miss
+	if err == nil {
+		v, outcome, err = c.lookUp(ctx, &call)
+	}
+	err = c.end(ctx, &call, outcome, ignoreNoNamespace(err))
+	if v == nil {
+		return *new(V), false, err
+	}
+	return *v, true, err
+}
+
+func (c *Cache[V]) set(ctx context.Context, a address, err error, key Key[V], value V, ttl time.Duration, compress bool) error {
+	call := c.begin(OpSet)
+	if err == nil && ttl < 0 {
+		err = ErrNegativeTTL
+	}
+	var data []byte
+	if err == nil { // before a namespace's token is made for it
+		data, err = c.marshal(&value)
+	}
+	if err == nil {
+		data, err = c.pack(key, value, data, compress)
+	}
+	if err == nil {
+		err = c.find(ctx, &call, a, true)
+	} else {
+		call.key = c.join(a)
+	}
+	if err == nil {
+		call.size = len(data)
+		err = c.backend.SetRaw(ctx, call.key, data, ttl)
+	}
+	return c.end(ctx, &call, Done, err)
+}
+
+func (c *Cache[V]) invalidate(ctx context.Context, a address, err error) error {
+	call := c.begin(OpInvalidate)
+	if err == nil {
+		err = c.find(ctx, &call, a, false)
+	}
+	if err == nil {
+		err = c.backend.InvalidateRaw(ctx, call.key)
+	}
+	return c.end(ctx, &call, Done, ignoreNoNamespace(err))
+}
+
+// ignoreNoNamespace is for calls to which a namespace that isn't there is as good as an entry that isn't.
+func ignoreNoNamespace(err error) error {
+	if errors.Is(err, ErrNoNamespace) {
+		return nil
+	}
+	return err
+}
+
+// lookUp returns what the store holds at the call's key, nil where that is nothing to be used.
+func (c *Cache[V]) lookUp(ctx context.Context, call *call) (*V, Outcome, error) {
+	data, found, err := c.backend.GetRaw(ctx, call.key)
+	if err != nil || !found {
+		return nil, Miss, err
+	}
+	call.size = len(data)
+	v := new(V)
+	outcome, err := c.decode(data, v)
+	if outcome != Hit {
+		call.err = err
+		return nil, outcome, nil
+	}
+	return v, Hit, nil
+}
+
+func (c *core) marshal(v any) ([]byte, error) {
+	data, err := c.serialiser.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("serialising a %v: %w", reflect.TypeOf(v).Elem(), err)
+	}
+	return data, nil
+}
+
+// pack returns the bytes to store for a serialised value. They may be the same.
+func (c *Cache[V]) pack(key Key[V], value V, data []byte, compress bool) ([]byte, error) {
+	if !compress {
+		compress = c.compressOver > 0 && len(data) > c.compressOver || key != nil && key.ShouldCompress(value, data)
+	}
+	e := entry{body: data, compressed: compress}
+	if compress {
+		var err error
+		if e.body, err = c.compress(data); err != nil {
+			return nil, err
+		}
+	}
+	return e.seal(c.compressor), nil
+}
+
+func (c *core) compress(data []byte) ([]byte, error) {
+	compressed, err := c.compressor.Compress(data)
+	if err == nil && !c.compressor.IsCompressed(compressed) {
+		err = fmt.Errorf("%T.IsCompressed does not know what its Compress returns", c.compressor)
+	}
+	return compressed, err
+}
+
+// decode sets what v points to from stored bytes.
+func (c *core) decode(data []byte, v any) (outcome Outcome, err error) {
+	// Whatever somebody wrote into the store, it mustn't end the program.
+	defer func() {
+		if p := recover(); p != nil {
+			outcome, err = Unreadable, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	e, err := openEnvelope(data)
+	if err != nil {
+		return Unreadable, err
+	}
+	if e.absent || e.stale() {
+		return Miss, nil
+	}
+	if e.compressed || !e.enveloped && c.compressor.IsCompressed(e.body) {
+		if e.body, err = c.compressor.Decompress(e.body); err != nil {
+			return Unreadable, err
+		}
+	}
+	if err := c.serialiser.Unmarshal(e.body, v); err != nil {
+		return Unreadable, err
+	}
+	return Hit, nil
+}
+
+// find sets the call's key to the path of the key at a, unless the context is done.
+func (c *core) find(ctx context.Context, call *call, a address, create bool) error {
+	err := ctx.Err()
+	if err == nil {
+		call.key, err = c.locate(ctx, a, create)
+	}
+	if err != nil {
+		call.key = c.join(a)
+	}
+	return err
+}

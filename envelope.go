@@ -1,0 +1,103 @@
+package appcache
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// An envelope is put around what is stored only where that needs it:
+//
+//	0x00 'a' 'c' 0x01 | flags, one byte | fields as the flags say, in their order, big-endian | body
+const envelopeMagic = "\x00ac\x01"
+
+const (
+	flagCompressed = 1 << iota // the body is compressed
+	flagFresh                  // fresh-until: Unix time in ms, int64, by the writer's wall clock
+	flagCost                   // load cost: ms, uint32
+	flagAbsent                 // the origin has no such value: there is no body
+	flagsEnd                   // a flag from here on is of a later version
+)
+
+var errEnvelope = errors.New("the entry has a damaged envelope, or one of a later version")
+
+// entry is what is stored under a key, taken apart.
+type entry struct {
+	body       []byte
+	enveloped  bool // then compressed says whether body is, and otherwise its look does
+	compressed bool
+	absent     bool
+	fresh      bool  // freshUntil is set
+	freshUntil int64 // Unix ms
+	cost       uint32
+}
+
+// stale reports whether the time until which the entry is fresh has passed.
+func (e *entry) stale() bool { return e.fresh && time.Now().UnixMilli() >= e.freshUntil }
+
+// hasMagic reports whether data would be read as an envelope.
+func hasMagic(data []byte) bool {
+	return len(data) >= len(envelopeMagic) && string(data[:len(envelopeMagic)]) == envelopeMagic
+}
+
+// openEnvelope takes stored bytes apart. The body is a part of data.
+func openEnvelope(data []byte) (entry, error) {
+	if !hasMagic(data) {
+		return entry{body: data}, nil
+	}
+	if len(data) == len(envelopeMagic) {
+		return entry{}, errEnvelope
+	}
+	flags, rest := data[len(envelopeMagic)], data[len(envelopeMagic)+1:]
+	e := entry{
+		enveloped:  true,
+		compressed: flags&flagCompressed != 0,
+		fresh:      flags&flagFresh != 0,
+		absent:     flags&flagAbsent != 0,
+	}
+	if e.fresh {
+		if len(rest) < 8 {
+			return entry{}, errEnvelope
+		}
+		e.freshUntil, rest = int64(binary.BigEndian.Uint64(rest)), rest[8:]
+	}
+	if flags&flagCost != 0 {
+		if len(rest) < 4 {
+			return entry{}, errEnvelope
+		}
+		e.cost, rest = binary.BigEndian.Uint32(rest), rest[4:]
+	}
+	if flags >= flagsEnd || e.absent && (e.compressed || len(rest) > 0) {
+		return entry{}, errEnvelope
+	}
+	e.body = rest
+	return e, nil
+}
+
+// seal returns the bytes to store for e: its body as it is where nothing else is to be said and nobody
+// would take it for something else, and otherwise an envelope.
+func (e *entry) seal(c Compressor) []byte {
+	plain := !e.fresh && e.cost == 0 && !e.absent
+	if plain && !hasMagic(e.body) && e.compressed == c.IsCompressed(e.body) {
+		return e.body
+	}
+	data := make([]byte, 0, len(envelopeMagic)+1+8+4+len(e.body))
+	data = append(data, envelopeMagic...)
+	data = append(data, 0)
+	flags := &data[len(envelopeMagic)]
+	if e.compressed {
+		*flags |= flagCompressed
+	}
+	if e.absent {
+		*flags |= flagAbsent
+	}
+	if e.fresh {
+		*flags |= flagFresh
+		data = binary.BigEndian.AppendUint64(data, uint64(e.freshUntil))
+	}
+	if e.cost != 0 {
+		*flags |= flagCost
+		data = binary.BigEndian.AppendUint32(data, e.cost)
+	}
+	return append(data, e.body...)
+}

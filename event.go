@@ -1,0 +1,83 @@
+package appcache
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Event says how one call of a cache's method went. It is given to [Options.Observe] when the call is
+// over, in the goroutine of the caller.
+type Event struct {
+	Op       Op
+	Outcome  Outcome
+	Key      string        // the path that was used, as [Cache.Path] returns it; "" for Clear
+	Size     int           // bytes read from the store or written to it; 0 where there were none
+	Duration time.Duration // of the whole call, with its getter or setter
+	Err      error         // what went wrong, also where the call got over it and returned no error
+}
+
+// Op is the method that was called. The ...ByStr methods and GetViaTTL count as those whose variants
+// they are.
+type Op string
+
+// What an [Event] can be about.
+const (
+	OpGet                 Op = "get"
+	OpGetVia              Op = "get via"
+	OpSet                 Op = "set"
+	OpSetVia              Op = "set via"
+	OpInvalidate          Op = "invalidate"
+	OpInvalidateNamespace Op = "invalidate namespace"
+	OpClear               Op = "clear"
+)
+
+// Outcome is how a call ended. The first three tell what Get and GetVia found in the store.
+type Outcome string
+
+// How an [Event]'s call can have ended.
+const (
+	Hit        Outcome = "hit"
+	Miss       Outcome = "miss"
+	Unreadable Outcome = "unreadable" // a miss: there is an entry that can't be decompressed or decoded; Err says why
+	Done       Outcome = "done"       // set, invalidated or cleared
+	Failed     Outcome = "failed"     // the store couldn't answer, or the call returned an error
+)
+
+// call is a call of a cache's method under way: what its Event and its error need.
+type call struct {
+	op    Op
+	key   string
+	size  int
+	start time.Time
+	err   error // what the call got over
+}
+
+func (c *core) begin(op Op) call {
+	if c.observe == nil {
+		return call{op: op}
+	}
+	return call{op: op, start: time.Now()}
+}
+
+// end tells whoever observes how the call went, and returns its error as the caller is to see it.
+func (c *core) end(ctx context.Context, call *call, outcome Outcome, err error) error {
+	if c.observe != nil {
+		if err != nil {
+			outcome, call.err = Failed, err
+		}
+		c.observe(ctx, Event{call.op, outcome, call.key, call.size, time.Since(call.start), call.err})
+	}
+	if err != nil {
+		return call.wrap(err)
+	}
+	return nil
+}
+
+// wrap is the one place in which errors get the operation and the key.
+func (c *call) wrap(err error) error {
+	if c.key == "" {
+		return fmt.Errorf("appcache: %s: %w", c.op, err)
+	}
+	return fmt.Errorf("appcache: %s %q: %w", c.op, c.key, err)
+}

@@ -1,0 +1,168 @@
+package appcache
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+)
+
+// NamespaceKey names a namespace: a set of keys that are dropped together, in one operation however
+// many they are. [Generation] and [NamespaceOf] make one.
+//
+// A namespaced key lives at
+//
+//	prefix/<path of the namespace's key>/@<token>/<segments>
+//
+// where the token is what is stored for the namespace. Once that is removed or changed, every entry
+// below it is unreachable; the store frees their room when their TTLs end or it evicts them, so give
+// them one. Each operation on a namespaced key reads the token first: one more round trip.
+type NamespaceKey interface {
+	// namespace returns the address of the namespace's key, and whether the token is ours to make
+	// when it is missing.
+	namespace() (key address, generated bool, err error)
+}
+
+// Generation is a ready-made namespace. Its text is a path, like that of [StringKey]:
+// Generation("users/54") may be the namespace of all that is cached about user 54.
+//
+// Its token is random and never recurs. It is made when Set or one of the Via methods finds it
+// missing, and never expires. It lives at <path>/@, where no other key can be.
+type Generation string
+
+func (g Generation) namespace() (address, bool, error) {
+	key, err := pathAddress(string(g))
+	return key, true, err
+}
+
+// NamespaceOf makes a namespace of which the value stored under key is the token: the likes of a user
+// as of their last change, say, where the value is the time of that change.
+//
+// The bytes stored are the token, whatever the value's type and serialiser: printable ASCII as it
+// is, "/", "%" and other bytes percent-escaped, or the SHA-256 of them in hexadecimal where they are
+// more than 64. While nothing is stored there, Get is a miss, Set stores nothing and returns
+// [ErrNoNamespace], GetVia loads and doesn't store, and Invalidate has nothing to do. A value that
+// recurs brings its entries back, which a [Generation] never does.
+//
+// The key may itself be in a namespace, eight deep at the most.
+func NamespaceOf[N any](key Key[N]) NamespaceKey { return namespaceOf[N]{key} }
+
+type namespaceOf[N any] struct{ key Key[N] }
+
+func (n namespaceOf[N]) namespace() (address, bool, error) {
+	key, err := addressOf(n.key)
+	return key, false, err
+}
+
+const maxNamespaceDepth = 8
+
+var (
+	errNilNamespace   = errors.New("the namespace is nil")
+	errNamespaceDepth = fmt.Errorf("the namespaces are nested more than %d deep", maxNamespaceDepth)
+)
+
+// locate returns the path of the key at a. Where its namespace has no token it makes one, if create is
+// true and the namespace is a Generation; otherwise that is ErrNoNamespace.
+func (c *core) locate(ctx context.Context, a address, create bool) (string, error) {
+	if a.namespace == nil {
+		return c.join(a), nil
+	}
+	path, err := c.appendAddress(ctx, []byte(c.prefix), a, create, 0)
+	return string(path), err
+}
+
+// locateNamespace returns the path of the key that holds the namespace's token.
+func (c *core) locateNamespace(ctx context.Context, namespace NamespaceKey) (string, error) {
+	if namespace == nil {
+		return "", errNilNamespace
+	}
+	path, generated, err := c.appendNamespace(ctx, []byte(c.prefix), namespace, false, 0)
+	return tokenPath(path, generated), err
+}
+
+// appendAddress appends the path of the key at a, below its namespace.
+func (c *core) appendAddress(ctx context.Context, dst []byte, a address, create bool, depth int) ([]byte, error) {
+	if a.namespace == nil {
+		return a.appendTo(dst), nil
+	}
+	dst, generated, err := c.appendNamespace(ctx, dst, a.namespace, create, depth)
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.token(ctx, tokenPath(dst, generated), generated && create)
+	if err != nil {
+		return nil, err
+	}
+	dst = appendToken(append(dst, "/@"...), token)
+	return a.appendTo(append(dst, '/')), nil
+}
+
+// appendNamespace appends the path of the namespace's key, below the namespaces that that is in.
+func (c *core) appendNamespace(ctx context.Context, dst []byte, namespace NamespaceKey, create bool, depth int) ([]byte, bool, error) {
+	if depth == maxNamespaceDepth {
+		return nil, false, errNamespaceDepth
+	}
+	key, generated, err := namespace.namespace()
+	if err != nil {
+		return nil, false, fmt.Errorf("the namespace: %w", err)
+	}
+	dst, err = c.appendAddress(ctx, dst, key, create, depth+1)
+	return dst, generated, err
+}
+
+func tokenPath(namespacePath []byte, generated bool) string {
+	if generated {
+		return string(namespacePath) + "/@"
+	}
+	return string(namespacePath)
+}
+
+// token returns what is stored at path, as bytes, or makes it.
+func (c *core) token(ctx context.Context, path string, create bool) ([]byte, error) {
+	data, found, err := c.backend.GetRaw(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		entry, err := openEnvelope(data)
+		if err == nil && !entry.absent && !entry.stale() {
+			return entry.body, nil
+		}
+	}
+	if !create {
+		return nil, ErrNoNamespace
+	}
+	token := []byte(rand.Text())
+	return token, c.backend.SetRaw(ctx, path, token, 0)
+}
+
+// appendToken appends a token as a part of a path, in a form from which no other token comes (short of
+// a SHA-256 collision), whence one that looks hashed is hashed too.
+func appendToken(dst, token []byte) []byte {
+	if len(token) > 2*sha256.Size || isHash(token) {
+		sum := sha256.Sum256(token)
+		return hex.AppendEncode(dst, sum[:])
+	}
+	for _, c := range token {
+		if c < ' ' || c > '~' || c == '/' || c == '%' {
+			dst = appendEscaped(dst, c)
+		} else {
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+func isHash(token []byte) bool {
+	if len(token) != 2*sha256.Size {
+		return false
+	}
+	for _, c := range token {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
