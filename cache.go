@@ -172,11 +172,15 @@ func (c *Cache[V]) InvalidateByStr(ctx context.Context, path string) error {
 // which their paths have the token. That there is none is no error.
 func (c *Cache[V]) InvalidateNamespace(ctx context.Context, namespace NamespaceKey) error {
 	call := c.begin(OpInvalidateNamespace)
-	err := ctx.Err()
+	if namespace == nil {
+		return c.end(ctx, &call, Failed, errNilNamespace)
+	}
+	a, err := namespaceAddress(namespace, 0)
 	if err == nil {
-		call.key, err = c.locateNamespace(ctx, namespace)
+		err = c.find(ctx, &call, a, false)
 	}
 	if err == nil {
+		call.key = a.tokenPath(call.key)
 		err = c.backend.InvalidateRaw(ctx, call.key)
 	}
 	return c.end(ctx, &call, Done, ignoreNoNamespace(err))

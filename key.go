@@ -58,23 +58,34 @@ func (k StringKey[V]) ShouldCompress(V, []byte) bool { return false }
 // address is where a key is to be found: what its methods answered, each asked once.
 type address struct {
 	segments  []string
-	path      string // in place of segments where they are nil: parts that stand between slashes
-	namespace NamespaceKey
+	path      string   // in place of segments where they are nil: parts that stand between slashes
+	namespace *address // of the key that holds the token
+	generated bool     // the token of what is in this namespace is at path/@, and ours to make
 }
 
-// addressOf returns the address of key, or ErrEmptyKey.
-func addressOf[V any](key Key[V]) (address, error) {
+// addressOf returns the address of key, or what is wrong with it.
+func addressOf[V any](key Key[V]) (address, error) { return addressAt(key, 0) }
+
+// addressAt is addressOf for a key that is so many namespaces deep.
+func addressAt[V any](key Key[V], depth int) (address, error) {
 	switch k := key.(type) {
 	case nil:
 		return address{}, ErrEmptyKey
 	case StringKey[V]: // needn't be split only to be joined again
 		return pathAddress(string(k))
 	}
-	segments := key.CacheKeySegments()
-	if !slices.ContainsFunc(segments, func(s string) bool { return s != "" }) {
+	a := address{segments: key.CacheKeySegments()}
+	if !slices.ContainsFunc(a.segments, func(s string) bool { return s != "" }) {
 		return address{}, ErrEmptyKey
 	}
-	return address{segments: segments, namespace: key.NamespaceKey()}, nil
+	if n := key.NamespaceKey(); n != nil {
+		namespace, err := namespaceAddress(n, depth)
+		if err != nil {
+			return address{}, err
+		}
+		a.namespace = &namespace
+	}
+	return a, nil
 }
 
 // pathAddress returns the address of a path, or ErrEmptyKey.

@@ -20,9 +20,8 @@ import (
 // below it is unreachable; the store frees their room when their TTLs end or it evicts them, so give
 // them one. Each operation on a namespaced key reads the token first: one more round trip.
 type NamespaceKey interface {
-	// namespace returns the address of the namespace's key, and whether the token is ours to make
-	// when it is missing.
-	namespace() (key address, generated bool, err error)
+	// address returns the address of the key that the namespace stands for, so many deep.
+	address(depth int) (address, error)
 }
 
 // Generation is a ready-made namespace. Its text is a path, like that of [StringKey]:
@@ -32,9 +31,10 @@ type NamespaceKey interface {
 // missing, and never expires. It lives at <path>/@, where no other key can be.
 type Generation string
 
-func (g Generation) namespace() (address, bool, error) {
-	key, err := pathAddress(string(g))
-	return key, true, err
+func (g Generation) address(int) (address, error) {
+	a, err := pathAddress(string(g))
+	a.generated = true
+	return a, err
 }
 
 // NamespaceOf makes a namespace of which the value stored under key is the token: the likes of a user
@@ -51,10 +51,7 @@ func NamespaceOf[N any](key Key[N]) NamespaceKey { return namespaceOf[N]{key} }
 
 type namespaceOf[N any] struct{ key Key[N] }
 
-func (n namespaceOf[N]) namespace() (address, bool, error) {
-	key, err := addressOf(n.key)
-	return key, false, err
-}
+func (n namespaceOf[N]) address(depth int) (address, error) { return addressAt(n.key, depth) }
 
 const maxNamespaceDepth = 8
 
@@ -63,60 +60,42 @@ var (
 	errNamespaceDepth = fmt.Errorf("the namespaces are nested more than %d deep", maxNamespaceDepth)
 )
 
+// namespaceAddress returns the address of the key that the namespace of a key stands for.
+func namespaceAddress(namespace NamespaceKey, depth int) (address, error) {
+	if depth == maxNamespaceDepth {
+		return address{}, errNamespaceDepth
+	}
+	a, err := namespace.address(depth + 1)
+	if err != nil {
+		return address{}, fmt.Errorf("the namespace: %w", err)
+	}
+	return a, nil
+}
+
 // locate returns the path of the key at a. Where its namespace has no token it makes one, if create is
 // true and the namespace is a Generation; otherwise that is ErrNoNamespace.
 func (c *core) locate(ctx context.Context, a address, create bool) (string, error) {
 	if a.namespace == nil {
 		return c.join(a), nil
 	}
-	path, err := c.appendAddress(ctx, []byte(c.prefix), a, create, 0)
-	return string(path), err
-}
-
-// locateNamespace returns the path of the key that holds the namespace's token.
-func (c *core) locateNamespace(ctx context.Context, namespace NamespaceKey) (string, error) {
-	if namespace == nil {
-		return "", errNilNamespace
-	}
-	path, generated, err := c.appendNamespace(ctx, []byte(c.prefix), namespace, false, 0)
-	return tokenPath(path, generated), err
-}
-
-// appendAddress appends the path of the key at a, below its namespace.
-func (c *core) appendAddress(ctx context.Context, dst []byte, a address, create bool, depth int) ([]byte, error) {
-	if a.namespace == nil {
-		return a.appendTo(dst), nil
-	}
-	dst, generated, err := c.appendNamespace(ctx, dst, a.namespace, create, depth)
+	namespace, err := c.locate(ctx, *a.namespace, create)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	token, err := c.token(ctx, tokenPath(dst, generated), generated && create)
+	token, err := c.token(ctx, a.namespace.tokenPath(namespace), create && a.namespace.generated)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	dst = appendToken(append(dst, "/@"...), token)
-	return a.appendTo(append(dst, '/')), nil
+	dst := appendToken(append([]byte(namespace), "/@"...), token)
+	return string(a.appendTo(append(dst, '/'))), nil
 }
 
-// appendNamespace appends the path of the namespace's key, below the namespaces that that is in.
-func (c *core) appendNamespace(ctx context.Context, dst []byte, namespace NamespaceKey, create bool, depth int) ([]byte, bool, error) {
-	if depth == maxNamespaceDepth {
-		return nil, false, errNamespaceDepth
+// tokenPath returns the path of the token for a namespace whose key is at path.
+func (a *address) tokenPath(path string) string {
+	if a.generated {
+		return path + "/@"
 	}
-	key, generated, err := namespace.namespace()
-	if err != nil {
-		return nil, false, fmt.Errorf("the namespace: %w", err)
-	}
-	dst, err = c.appendAddress(ctx, dst, key, create, depth+1)
-	return dst, generated, err
-}
-
-func tokenPath(namespacePath []byte, generated bool) string {
-	if generated {
-		return string(namespacePath) + "/@"
-	}
-	return string(namespacePath)
+	return path
 }
 
 // token returns what is stored at path, as bytes, or makes it.
