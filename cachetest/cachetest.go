@@ -19,7 +19,7 @@
 //		})
 //	}
 //
-// Run it with -race: two of the cases use the backend from many goroutines. A case that fails
+// Run it with -race: some of the cases use the backend from many goroutines. A case that fails
 // prints the rule that it checks. The cases run in parallel, and no case depends on another, so
 // "go test -run TestBackend/huge_TTLs" runs one alone.
 package cachetest
@@ -37,7 +37,7 @@ import (
 type Harness struct {
 	// New returns a backend over an empty store that nobody else uses while the case runs. It is
 	// called once for each case, from many goroutines at a time, and fails t when it can't.
-	// What it opens it closes with t.Cleanup. The store must keep 3,000 small entries, or 4 MiB,
+	// What it opens it closes with t.Cleanup. The store must keep 2,000 small entries, and 2 MiB,
 	// without evicting any.
 	New func(t testing.TB) appcache.RawBackend
 

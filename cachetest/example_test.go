@@ -3,20 +3,38 @@ package cachetest_test
 import (
 	"context"
 	"fmt"
+	"testing"
 	"time"
 
+	"github.com/goappcache/appcache"
 	"github.com/goappcache/appcache/cachetest"
 )
 
+// A cache for the unit test of something that takes one.
 func ExampleNewMemory() {
 	ctx := context.Background()
-	backend := cachetest.NewMemory()
-	if err := backend.SetRaw(ctx, "users/54", []byte("Ada"), time.Minute); err != nil {
+	cache := appcache.New[string](cachetest.NewMemory(), nil)
+
+	name := appcache.StringKey[string]("users/54/name")
+	if err := cache.Set(ctx, name, "Ada", time.Minute); err != nil {
 		fmt.Println(err)
 		return
 	}
-	value, found, err := backend.GetRaw(ctx, "users/54")
-	fmt.Println(string(value), found, err)
+	value, found, err := cache.Get(ctx, name)
+	fmt.Println(value, found, err)
 
 	// Output: Ada true <nil>
+}
+
+// The test of a backend over a store that takes values of up to 1 MiB and counts time in seconds.
+func ExampleTestBackend() {
+	_ = func(t *testing.T) { // TestBackend
+		cachetest.TestBackend(t, cachetest.Harness{
+			New: func(testing.TB) appcache.RawBackend {
+				return cachetest.NewMemory() // where yours would be, over a store of its own
+			},
+			Late:     2500 * time.Millisecond,
+			MaxValue: 1 << 20,
+		})
+	}
 }

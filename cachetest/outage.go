@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -48,9 +49,9 @@ var calls = []struct {
 	call func(c *checker, ctx context.Context) error
 }{
 	{"GetRaw", func(c *checker, ctx context.Context) error {
-		value, found, err := c.b.GetRaw(ctx, "read")
-		if err != nil && (found || value != nil) {
-			c.Errorf("GetRaw returned the value %s and found %v, together with the error %q", quote(value), found, err)
+		_, found, err := c.b.GetRaw(ctx, "read")
+		if err != nil && found {
+			c.Errorf("GetRaw returned found together with the error %q", err)
 		}
 		return err
 	}},
@@ -70,10 +71,10 @@ func outage(c *checker) {
 	c.set("written", []byte("value"), 0)
 
 	down()
-	for round := range 3 {
+	for round := range 2 {
 		for _, m := range calls {
 			// Bounded, because some clients try for long to reach a store that is gone.
-			ctx, cancel := context.WithTimeout(c.ctx, time.Second)
+			ctx, cancel := context.WithTimeout(c.ctx, 300*time.Millisecond)
 			err := m.call(c, ctx)
 			cancel()
 			if err == nil {
@@ -86,7 +87,6 @@ func outage(c *checker) {
 	burst(c, "after the outage")
 	oldNewOrGone(c, "written")
 	c.clear()
-	c.miss("read")
 }
 
 func hang(c *checker) {
@@ -97,18 +97,25 @@ func hang(c *checker) {
 	var halt, resume func()
 	c.b, halt, resume = c.h.Hang(c.TB)
 	c.needBackend("Hang")
+	var left sync.WaitGroup // calls that didn't return in time, which may still report
 	leave := func(m int) {
 		c.Helper()
 		ctx, cancel := context.WithTimeout(c.ctx, timeout)
 		defer cancel()
-		begin := time.Now()
-		err := calls[m].call(c, ctx)
-		if took := time.Since(begin); took > timeout+grace {
-			c.Errorf("%s returned %v after its context's deadline", calls[m].name, took-timeout)
+		returned := make(chan error, 1)
+		left.Go(func() { returned <- calls[m].call(c, ctx) })
+		select {
+		case err := <-returned:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				c.Errorf("%s of a store that hangs returned the error %v, want context.DeadlineExceeded", calls[m].name, err)
+			}
+		case <-time.After(timeout + grace):
+			c.Errorf("%s of a store that hangs hasn't returned %v after its context's deadline", calls[m].name, grace)
 		}
-		if !errors.Is(err, context.DeadlineExceeded) {
-			c.Errorf("%s of a store that hangs returned the error %v, want context.DeadlineExceeded", calls[m].name, err)
-		}
+	}
+	goOn := func() {
+		resume()
+		left.Wait()
 	}
 	burst(c, "before the store hung")
 	c.set("read", []byte("value"), 0)
@@ -118,7 +125,7 @@ func hang(c *checker) {
 	for m := range len(calls) - 1 {
 		leave(m)
 	}
-	resume()
+	goOn()
 	burst(c, "after the store hung")
 	c.hit("read", []byte("value"))
 	oldNewOrGone(c, "written")
@@ -126,7 +133,7 @@ func hang(c *checker) {
 	// Clear by itself, and last: the store may still do it when it goes on.
 	halt()
 	leave(len(calls) - 1)
-	resume()
+	goOn()
 	_, _, err := c.tryGet("read")
 	c.must(err)
 }

@@ -76,7 +76,7 @@ func lifetime(c *checker, ttl time.Duration) error {
 		if age := time.Since(begin); !found && time.Now().Before(end) {
 			return fmt.Errorf("an entry with a TTL of %v is a miss after %v", ttl, age)
 		}
-		time.Sleep(min(20*time.Millisecond, ttl/10))
+		time.Sleep(min(20*time.Millisecond, max(ttl/10, 1)))
 	}
 
 	time.Sleep(time.Until(stored.Add(ttl + c.h.late())))
