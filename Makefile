@@ -1,0 +1,66 @@
+# What there is to do here: "make help". For GNU make from 3.81 on, which is the one that macOS has.
+
+FUZZTIME  = 30s
+TESTFLAGS =
+BENCH     = .
+COUNT     = 10
+
+# The folders of the modules, without that of the tools.
+modules = . $(patsubst %/go.mod,%,$(filter-out tools/%,$(wildcard */go.mod */*/go.mod)))
+
+# In each of them: $(call each,command). It stops at the first that fails.
+each = @set -e; for m in $(modules); do (set -x; cd $$m && $(1)); done
+
+# The tools are built from tools/go.mod, whose go.sum pins them, and stay in Go's build cache.
+tool = go tool -modfile='$(CURDIR)/tools/go.mod'
+
+.PHONY: help setup test lint dependencies fuzz bench cover
+
+help:
+	@echo 'make setup         install the servers that the tests start, where they are missing'
+	@echo 'make test          all tests, with the race detector; TESTFLAGS="-v -run Redis" adds flags'
+	@echo 'make lint          formatting, go vet, golangci-lint, go.mod, and what packages depend on'
+	@echo 'make dependencies  write docs/dependencies.txt anew, where a change of it is meant'
+	@echo 'make fuzz          each fuzz target for FUZZTIME=$(FUZZTIME)'
+	@echo 'make bench         the benchmarks that match BENCH=$(BENCH), COUNT=$(COUNT) times, and their medians'
+	@echo 'make cover         how much of the packages the tests cover'
+
+setup:
+	@sh tools/setup.sh
+
+# The race detector needs cgo, which Go turns off by itself where it finds no C compiler.
+test: setup
+	$(call each,CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...)
+
+lint:
+	@files=$$(gofmt -l -s .); [ -z "$$files" ] || { echo "run gofmt -s -w on:" $$files >&2; exit 1; }
+	$(call each,go vet ./...)
+	$(call each,$(tool) golangci-lint run ./...)
+	$(call each,go mod tidy -diff)
+	@(set -x; cd tools && go mod tidy -diff)
+	@if grep -n '^toolchain' go.mod; then echo 'go.mod: a toolchain line binds our users; remove it' >&2; exit 1; fi
+	@$(list_dependencies) | diff -u docs/dependencies.txt - || \
+		{ echo 'packages depend on other modules than before; if that is meant: make dependencies' >&2; exit 1; }
+
+dependencies:
+	@$(list_dependencies) >docs/dependencies.txt
+
+# Which modules somebody who imports a package builds, one line for each. On one system, since it differs.
+list_dependencies = for p in $$(go list ./... | grep -v -e /internal/ -e /examples/); do \
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go list -deps \
+		-f "{{with .Module}}{{if not .Main}}$$p needs {{.Path}}{{end}}{{end}}" $$p | LC_ALL=C sort -u; done
+
+fuzz:
+	@set -e; for file in $$(grep -rl '^func Fuzz' --include='*_test.go' .); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
+			(set -x; cd $$(dirname $$file) && go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) .); \
+		done; done
+
+bench: setup
+	$(call each,go test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./... >bench.out || { cat bench.out; exit 1; })
+	@$(tool) benchstat $(addsuffix /bench.out,$(modules))
+
+cover: setup
+	go test -coverprofile=cover.out \
+		-coverpkg="$$(go list ./... | grep -v -e /examples/ -e /testserver | paste -s -d , -)" ./...
+	@go tool cover -func=cover.out | tail -n 1
