@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"time"
+
+	"github.com/goappcache/appcache/internal/flight"
 )
 
 // DefaultPrefix is put before every key where [Options.Prefix] is "".
@@ -33,6 +36,29 @@ type Options struct {
 	// Observe is told how each call went, once per call, after it and in its goroutine. It must be
 	// safe for concurrent use, and quick. nil: nothing is told, nor measured.
 	Observe func(context.Context, Event)
+
+	// Timeout bounds each operation of the backend, through its context: a call may make several.
+	// 0: no bound but the caller's context.
+	Timeout time.Duration
+
+	// StaleFor is for how long after its TTL an entry is kept, for GetVia to serve it at once while it
+	// is loaded again in the background. To Get it is a miss. 0: an entry that is over is gone.
+	StaleFor time.Duration
+
+	// EarlyRefresh makes a GetVia that finds an entry near its end load it again in the background, with a
+	// probability that grows with its age and with the time that its load took, so that it doesn't end
+	// for many callers at once. It is the factor beta of XFetch (Vattani, Chierichetti, Lowenstein:
+	// Optimal Probabilistic Cache Stampede Prevention, VLDB 2015): 1 is a good value, and more is
+	// earlier. 0: off.
+	EarlyRefresh float64
+
+	// NotFoundTTL is for how long it is remembered that the origin has no such value, which a getter
+	// says by an error that wraps [ErrNotFound]. 0: it isn't, and what was stored is removed.
+	NotFoundTTL time.Duration
+
+	// Jitter shortens each TTL by a random part of up to this fraction, so that entries that were stored together
+	// don't end together. From 0, for none, to under 1.
+	Jitter float64
 }
 
 // Cache keeps values of type V in a [RawBackend]. It is made by [New], never changes after that, and is
@@ -52,11 +78,13 @@ type Cache[V any] struct{ core }
 // core is what of a Cache doesn't depend on V.
 type core struct {
 	backend      RawBackend
+	identity     any    // the backend as New got it, nil where that can't be compared
 	prefix       string // escaped, with the slash after it
 	serialiser   Serialiser
 	compressor   Compressor
 	compressOver int
 	observe      func(context.Context, Event)
+	policy       policy
 }
 
 // New makes a cache over backend. The options are copied.
@@ -84,13 +112,22 @@ func New[V any](backend RawBackend, opts *Options) *Cache[V] {
 	if err := check(backend, &o, t); err != nil {
 		panic(fmt.Sprintf("appcache.New[%v]: %v", t, err))
 	}
+	var identity any
+	if reflect.ValueOf(backend).Comparable() {
+		identity = backend
+	}
+	if o.Timeout > 0 {
+		backend = timed{backend, o.Timeout}
+	}
 	return &Cache[V]{core{
 		backend:      backend,
+		identity:     identity,
 		prefix:       string(append(appendPath(nil, o.Prefix), '/')),
 		serialiser:   o.Serialiser,
 		compressor:   o.Compressor,
 		compressOver: o.CompressOver,
 		observe:      o.Observe,
+		policy:       policy{o.StaleFor, o.EarlyRefresh, o.NotFoundTTL, o.Jitter},
 	}}
 }
 
@@ -104,6 +141,15 @@ func check(backend RawBackend, o *Options, t reflect.Type) error {
 	}
 	if o.CompressOver < 0 {
 		return fmt.Errorf("Options.CompressOver is %d; write a number of bytes, or 0 to compress only what asks for it", o.CompressOver)
+	}
+	if o.Timeout < 0 || o.StaleFor < 0 || o.NotFoundTTL < 0 {
+		return errors.New("Options.Timeout, StaleFor or NotFoundTTL is negative; write a duration, or 0 for none")
+	}
+	if !(o.EarlyRefresh >= 0) || math.IsInf(o.EarlyRefresh, 1) {
+		return fmt.Errorf("Options.EarlyRefresh is %v; write 1, say, or 0 for none", o.EarlyRefresh)
+	}
+	if !(o.Jitter >= 0 && o.Jitter < 1) {
+		return fmt.Errorf("Options.Jitter is %v; write a fraction under 1, or 0 for none", o.Jitter)
 	}
 	if g, ok := o.Compressor.(Gzip); ok {
 		if err := g.check(); err != nil {
@@ -177,13 +223,9 @@ func (c *Cache[V]) InvalidateNamespace(ctx context.Context, namespace NamespaceK
 	}
 	a, err := namespaceAddress(namespace, 0)
 	if err == nil {
-		err = c.find(ctx, &call, a, false)
+		err = c.remove(ctx, &call, a, a.tokenPath)
 	}
-	if err == nil {
-		call.key = a.tokenPath(call.key)
-		err = c.backend.InvalidateRaw(ctx, call.key)
-	}
-	return c.end(ctx, &call, Done, ignoreNoNamespace(err))
+	return c.end(ctx, &call, Done, err)
 }
 
 // Clear removes every entry from the store, on every node, whatever its prefix: those of this cache, of every other
@@ -192,7 +234,7 @@ func (c *Cache[V]) Clear(ctx context.Context) error {
 	call := c.begin(OpClear)
 	err := ctx.Err()
 	if err == nil {
-		err = c.backend.Clear(ctx)
+		err = c.clear(ctx)
 	}
 	return c.end(ctx, &call, Done, err)
 }
@@ -204,7 +246,7 @@ func (c *Cache[V]) Path(ctx context.Context, key Key[V]) (string, error) {
 	call := call{op: "path of"}
 	a, err := addressOf(key)
 	if err == nil {
-		err = c.find(ctx, &call, a, false)
+		_, err = c.find(ctx, &call, a, false)
 	}
 	if err != nil {
 		return "", call.wrap(err)
@@ -215,14 +257,19 @@ func (c *Cache[V]) Path(ctx context.Context, key Key[V]) (string, error) {
 func (c *Cache[V]) get(ctx context.Context, a address, err error) (V, bool, error) {
 	call := c.begin(OpGet)
 	if err == nil {
-		err = c.find(ctx, &call, a, false)
+		_, err = c.find(ctx, &call, a, false)
 	}
 	var v *V
 	outcome := Miss
 	if err == nil {
-		v, outcome, err = c.lookUp(ctx, &call)
+		if v, _, outcome, err = c.lookUp(ctx, &call, 0); v == nil && outcome == Hit {
+			outcome = Miss // it is known that there is none
+		}
 	}
-	err = c.end(ctx, &call, outcome, ignoreNoNamespace(err))
+	if errors.Is(err, ErrNoNamespace) {
+		err = nil
+	}
+	err = c.end(ctx, &call, outcome, err)
 	if v == nil {
 		return *new(V), false, err
 	}
@@ -239,16 +286,16 @@ func (c *Cache[V]) set(ctx context.Context, a address, err error, key Key[V], va
 		data, err = c.marshal(&value)
 	}
 	if err == nil {
-		data, err = c.pack(key, value, data, compress)
+		data, ttl, err = c.pack(key, value, data, compress, ttl, 0)
 	}
-	if err == nil {
-		err = c.find(ctx, &call, a, true)
-	} else {
+	if err != nil {
 		call.key = c.join(a)
+		return c.end(ctx, &call, Failed, err)
 	}
+	path, err := c.find(ctx, &call, a, true)
 	if err == nil {
 		call.size = len(data)
-		err = c.backend.SetRaw(ctx, call.key, data, ttl)
+		err = c.write(ctx, path, data, ttl)
 	}
 	return c.end(ctx, &call, Done, err)
 }
@@ -256,36 +303,85 @@ func (c *Cache[V]) set(ctx context.Context, a address, err error, key Key[V], va
 func (c *Cache[V]) invalidate(ctx context.Context, a address, err error) error {
 	call := c.begin(OpInvalidate)
 	if err == nil {
-		err = c.find(ctx, &call, a, false)
+		err = c.remove(ctx, &call, a, nil)
+	}
+	return c.end(ctx, &call, Done, err)
+}
+
+// find returns the path of the key at a, and makes it the call's key, unless the context is done. With
+// an error comes the path of a token, as from locate.
+func (c *core) find(ctx context.Context, call *call, a address, create bool) (path string, err error) {
+	err = ctx.Err()
+	if err == nil {
+		path, err = c.locate(ctx, a, create)
 	}
 	if err == nil {
-		err = c.backend.InvalidateRaw(ctx, call.key)
+		call.key = path
+	} else {
+		call.key = c.join(a)
 	}
-	return c.end(ctx, &call, Done, ignoreNoNamespace(err))
+	return path, err
 }
 
-// ignoreNoNamespace is for calls to which a namespace that isn't there is as good as an entry that isn't.
-func ignoreNoNamespace(err error) error {
-	if errors.Is(err, ErrNoNamespace) {
+// The three that change the store do it as writers: loads that are under way don't store what they have.
+
+func (c *core) write(ctx context.Context, path string, data []byte, ttl time.Duration) error {
+	w, err := flight.Write(ctx, c.flightKey(path))
+	if err != nil {
+		return err
+	}
+	defer w.End()
+	return c.backend.SetRaw(ctx, path, data, ttl)
+}
+
+func (c *core) remove(ctx context.Context, call *call, a address, in func(path string) string) error {
+	path, err := c.find(ctx, call, a, false)
+	none := errors.Is(err, ErrNoNamespace) // nothing is stored, but something may be loaded
+	if err != nil && !none {
+		return err
+	}
+	if !none && in != nil {
+		path = in(path)
+		call.key = path
+	}
+	w, err := flight.Write(ctx, c.flightKey(path))
+	if err != nil {
+		return err
+	}
+	defer w.End()
+	if none {
 		return nil
 	}
-	return err
+	return c.backend.InvalidateRaw(ctx, path)
 }
 
-// lookUp returns what the store holds at the call's key, nil where that is nothing to be used.
-func (c *Cache[V]) lookUp(ctx context.Context, call *call) (*V, Outcome, error) {
+func (c *core) clear(ctx context.Context) error {
+	w, err := flight.WriteAll(ctx, c.identity)
+	if err != nil {
+		return err
+	}
+	defer w.End()
+	return c.backend.Clear(ctx)
+}
+
+func (c *core) flightKey(path string) flight.Key { return flight.Key{Backend: c.identity, Path: path} }
+
+// lookUp returns what the store holds at the call's key, and what is to be known of it. A value that is stale for
+// less than staleFor counts. There is none where it isn't to be used, and where the entry is a Hit that
+// says that there is none.
+func (c *Cache[V]) lookUp(ctx context.Context, call *call, staleFor time.Duration) (*V, entry, Outcome, error) {
 	data, found, err := c.backend.GetRaw(ctx, call.key)
 	if err != nil || !found {
-		return nil, Miss, err
+		return nil, entry{}, Miss, err
 	}
 	call.size = len(data)
 	v := new(V)
-	outcome, err := c.decode(data, v)
-	if outcome != Hit {
-		call.err = err
-		return nil, outcome, nil
+	e, outcome, err := c.decode(data, v, staleFor)
+	call.err = err
+	if e.absent || outcome != Hit && outcome != Stale {
+		v = nil
 	}
-	return v, Hit, nil
+	return v, e, outcome, nil
 }
 
 func (c *core) marshal(v any) ([]byte, error) {
@@ -296,8 +392,9 @@ func (c *core) marshal(v any) ([]byte, error) {
 	return data, nil
 }
 
-// pack returns the bytes to store for a serialised value. They may be the same.
-func (c *Cache[V]) pack(key Key[V], value V, data []byte, compress bool) ([]byte, error) {
+// pack returns the bytes to store for a serialised value, and for how long. They may be the same. Cost is how
+// long the value took to load, 0 where nobody knows.
+func (c *Cache[V]) pack(key Key[V], value V, data []byte, compress bool, ttl, cost time.Duration) ([]byte, time.Duration, error) {
 	if !compress {
 		compress = c.compressOver > 0 && len(data) > c.compressOver || key != nil && key.ShouldCompress(value, data)
 	}
@@ -305,10 +402,11 @@ func (c *Cache[V]) pack(key Key[V], value V, data []byte, compress bool) ([]byte
 	if compress {
 		var err error
 		if e.body, err = c.compress(data); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	return e.seal(c.compressor), nil
+	ttl = c.policy.apply(&e, ttl, cost)
+	return e.seal(c.compressor), ttl, nil
 }
 
 func (c *core) compress(data []byte) ([]byte, error) {
@@ -319,40 +417,42 @@ func (c *core) compress(data []byte) ([]byte, error) {
 	return compressed, err
 }
 
-// decode sets what v points to from stored bytes.
-func (c *core) decode(data []byte, v any) (outcome Outcome, err error) {
+// decode sets what v points to from stored bytes. See unseal.
+func (c *core) decode(data []byte, v any, staleFor time.Duration) (e entry, outcome Outcome, err error) {
 	// Whatever somebody wrote into the store, it mustn't end the program.
 	defer func() {
 		if p := recover(); p != nil {
 			outcome, err = Unreadable, fmt.Errorf("panic: %v", p)
 		}
 	}()
-	e, err := openEnvelope(data)
-	if err != nil {
-		return Unreadable, err
+	e, outcome, err = c.unseal(data, staleFor)
+	if err != nil || outcome == Miss || e.absent {
+		return e, outcome, err
 	}
-	if e.absent || e.stale() {
-		return Miss, nil
+	if err = c.serialiser.Unmarshal(e.body, v); err != nil {
+		outcome = Unreadable
+	}
+	return e, outcome, err
+}
+
+// unseal undoes pack: the body of what it returns is the serialised value. The outcome is Hit, Stale for less than
+// staleFor, Miss for what is stale for longer, or Unreadable with the reason.
+func (c *core) unseal(data []byte, staleFor time.Duration) (e entry, outcome Outcome, err error) {
+	if e, err = openEnvelope(data); err != nil {
+		return e, Unreadable, err
+	}
+	outcome = Hit
+	if e.fresh {
+		if left := e.left(); left <= -staleFor {
+			return e, Miss, nil
+		} else if left <= 0 {
+			outcome = Stale
+		}
 	}
 	if e.compressed || !e.enveloped && c.compressor.IsCompressed(e.body) {
 		if e.body, err = c.compressor.Decompress(e.body); err != nil {
-			return Unreadable, err
+			outcome = Unreadable
 		}
 	}
-	if err := c.serialiser.Unmarshal(e.body, v); err != nil {
-		return Unreadable, err
-	}
-	return Hit, nil
-}
-
-// find sets the call's key to the path of the key at a, unless the context is done.
-func (c *core) find(ctx context.Context, call *call, a address, create bool) error {
-	err := ctx.Err()
-	if err == nil {
-		call.key, err = c.locate(ctx, a, create)
-	}
-	if err != nil {
-		call.key = c.join(a)
-	}
-	return err
+	return e, outcome, err
 }

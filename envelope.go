@@ -33,7 +33,10 @@ type entry struct {
 }
 
 // stale reports whether the time until which the entry is fresh has passed.
-func (e *entry) stale() bool { return e.fresh && time.Now().UnixMilli() >= e.freshUntil }
+func (e *entry) stale() bool { return e.fresh && e.left() <= 0 }
+
+// left returns how long the entry is fresh yet, by this machine's clock.
+func (e *entry) left() time.Duration { return time.Until(time.UnixMilli(e.freshUntil)) }
 
 // hasMagic reports whether data would be read as an envelope.
 func hasMagic(data []byte) bool {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Event says how one call of a cache's method went. It is given to [Options.Observe] when the call is
-// over, in the goroutine of the caller.
+// Event says how one call of a cache's method went, or one load in the background. It is given to
+// [Options.Observe] when that is over, in its goroutine.
 type Event struct {
 	Op       Op
 	Outcome  Outcome
@@ -30,14 +30,16 @@ const (
 	OpInvalidate          Op = "invalidate"
 	OpInvalidateNamespace Op = "invalidate namespace"
 	OpClear               Op = "clear"
+	OpRefresh             Op = "refresh" // a load in the background, of an entry that GetVia served
 )
 
-// Outcome is how a call ended. The first three tell what Get and GetVia found in the store.
+// Outcome is how a call ended. The first four tell what Get and GetVia found in the store.
 type Outcome string
 
 // How an [Event]'s call can have ended.
 const (
-	Hit        Outcome = "hit"
+	Hit        Outcome = "hit"   // that the origin has no such value is one too; Err is then ErrNotFound
+	Stale      Outcome = "stale" // served by GetVia, and refreshed: see Options.StaleFor
 	Miss       Outcome = "miss"
 	Unreadable Outcome = "unreadable" // a miss: there is an entry that can't be decompressed or decoded; Err says why
 	Done       Outcome = "done"       // set, invalidated or cleared

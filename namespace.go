@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"github.com/goappcache/appcache/internal/flight"
 )
 
 // NamespaceKey names a namespace: a set of keys that are dropped together, in one operation however
@@ -73,24 +75,26 @@ func namespaceAddress(namespace NamespaceKey, depth int) (address, error) {
 }
 
 // locate returns the path of the key at a. Where its namespace has no token it makes one, if create is
-// true and the namespace is a Generation; otherwise that is ErrNoNamespace.
+// true and the namespace is a Generation; otherwise that is ErrNoNamespace. With an error comes the path
+// of the token that is missing.
 func (c *core) locate(ctx context.Context, a address, create bool) (string, error) {
 	if a.namespace == nil {
 		return c.join(a), nil
 	}
 	namespace, err := c.locate(ctx, *a.namespace, create)
 	if err != nil {
-		return "", err
+		return namespace, err
 	}
-	token, err := c.token(ctx, a.namespace.tokenPath(namespace), create && a.namespace.generated)
+	tokenPath := a.namespace.tokenPath(namespace)
+	token, err := c.token(ctx, tokenPath, create && a.namespace.generated)
 	if err != nil {
-		return "", err
+		return tokenPath, err
 	}
 	dst := appendToken(append([]byte(namespace), "/@"...), token)
 	return string(a.appendTo(append(dst, '/'))), nil
 }
 
-// tokenPath returns the path of the token for a namespace whose key is at path.
+// tokenPath returns the path of the token of a namespace whose key is at path.
 func (a *address) tokenPath(path string) string {
 	if a.generated {
 		return path + "/@"
@@ -100,21 +104,53 @@ func (a *address) tokenPath(path string) string {
 
 // token returns what is stored at path, as bytes, or makes it.
 func (c *core) token(ctx context.Context, path string, create bool) ([]byte, error) {
+	k := c.flightKey(path)
+	seen := flight.Seen(k)
+	token, err := c.readToken(ctx, path)
+	if !create || !errors.Is(err, ErrNoNamespace) {
+		return token, err
+	}
+	made, err := flight.Call(ctx, k, tokenKind{}, seen, func(ctx context.Context, l *flight.Load, again bool) any {
+		if again {
+			if token, err := c.readToken(ctx, path); !errors.Is(err, ErrNoNamespace) {
+				return newToken{token, err}
+			}
+		}
+		// A token that may not be stored, because the namespace is being dropped, is as good as one that
+		// was dropped: what is stored under it is out of reach.
+		made := newToken{token: []byte(rand.Text())}
+		l.Store(func() {
+			made.err = c.backend.SetRaw(context.WithoutCancel(ctx), path, made.token, 0)
+		})
+		return made
+	}, func(error) {})
+	if err != nil {
+		return nil, err
+	}
+	return made.(newToken).token, made.(newToken).err
+}
+
+// tokenKind tells the load of a token from those of values.
+type tokenKind struct{}
+
+type newToken struct {
+	token []byte
+	err   error
+}
+
+func (c *core) readToken(ctx context.Context, path string) ([]byte, error) {
 	data, found, err := c.backend.GetRaw(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	if found {
-		entry, err := openEnvelope(data)
-		if err == nil && !entry.absent && !entry.stale() {
-			return entry.body, nil
-		}
-	}
-	if !create {
+	if !found {
 		return nil, ErrNoNamespace
 	}
-	token := []byte(rand.Text())
-	return token, c.backend.SetRaw(ctx, path, token, 0)
+	e, err := openEnvelope(data)
+	if err != nil || e.absent || e.stale() {
+		return nil, ErrNoNamespace
+	}
+	return e.body, nil
 }
 
 // appendToken appends a token as a part of a path, in a form from which no other token comes (short of

@@ -1,18 +1,19 @@
 package appcache
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
 	"time"
+
+	"github.com/goappcache/appcache/internal/flight"
 )
 
-// GetVia returns the value stored under key or, where there is none, calls getter, stores what it
-// returns for ttl, and returns that.
-//
-// The getter's own error comes back as it is, and nothing is stored. The store is never in the way:
-// where it can't be read the getter is called, and where the value can't be stored it is returned all
-// the same; [Options.Observe] is told. What GetVia itself fails for is a negative TTL, an empty key, a
-// context that is done, and a value that can't be serialised, for that could never be stored.
 func (c *Cache[V]) GetVia(ctx context.Context, key Key[V], ttl time.Duration, getter func(context.Context) (V, error)) (V, error) {
 	return c.getVia(ctx, key, ttl, func(ctx context.Context) (V, time.Duration, error) {
 		v, err := getter(ctx)
@@ -25,83 +26,61 @@ func (c *Cache[V]) GetViaTTL(ctx context.Context, key Key[V], getter func(contex
 	return c.getVia(ctx, key, 0, getter)
 }
 
-// SetVia calls setter with value and, when that succeeded, stores value under key for ttl.
-//
-// If it can't be stored the entry is invalidated instead, and only when that fails too does SetVia
-// return an error of the cache: an old entry may then go on being served. The setter's own error comes back
-// as it is, and the entry is invalidated, for nobody knows what the origin holds then. A negative TTL,
-// an empty key and a context that is done are errors before the setter is called.
 func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Duration, setter func(context.Context, V) error) error {
 	call := c.begin(OpSetVia)
 	a, err := c.viaAddress(ctx, key, ttl)
-	call.key = c.join(a)
 	if err != nil {
+		call.key = c.join(a)
 		return c.end(ctx, &call, Failed, err)
 	}
-	// The token is read before the setter runs: if the namespace is dropped meanwhile, what is
-	// stored is in the one that was dropped.
-	err = c.find(ctx, &call, a, true)
-	if setterErr := setter(ctx, value); setterErr != nil {
-		_ = c.remove(ctx, &call, a)
+	setterErr, err := c.setVia(ctx, &call, a, key, value, ttl, setter)
+	if setterErr != nil {
 		call.err = setterErr
 		_ = c.end(ctx, &call, Failed, nil)
 		return setterErr
 	}
-	if err == nil {
-		err = c.serialiseAndStore(ctx, &call, key, value, ttl)
-	}
-	if err != nil {
-		call.err = err
-		err = ignoreNoNamespace(c.remove(ctx, &call, a))
-	}
 	return c.end(ctx, &call, Done, err)
 }
 
-func (c *Cache[V]) getVia(ctx context.Context, key Key[V], ttl time.Duration, getter func(context.Context) (V, time.Duration, error)) (V, error) {
-	call := c.begin(OpGetVia)
-	var none V
-	a, err := c.viaAddress(ctx, key, ttl)
+// setVia returns the setter's error and the cache's own.
+func (c *Cache[V]) setVia(ctx context.Context, call *call, a address, key Key[V], value V, ttl time.Duration, setter func(context.Context, V) error) (setterErr, err error) {
+	// The token is read before the setter runs: if the namespace is dropped meanwhile, what is stored
+	// is in the one that was dropped.
+	path, findErr := c.find(ctx, call, a, true)
+	w, err := flight.Write(ctx, c.flightKey(path))
 	if err != nil {
-		call.key = c.join(a)
-		return none, c.end(ctx, &call, Failed, err)
+		return nil, err
 	}
-	findErr := c.find(ctx, &call, a, true)
-	outcome, err := Miss, findErr
-	if err == nil {
-		var v *V
-		if v, outcome, err = c.lookUp(ctx, &call); v != nil {
-			return *v, c.end(ctx, &call, outcome, nil)
+	defer w.End()
+	stored := false
+	defer func() {
+		if stored {
+			return
 		}
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return none, c.end(ctx, &call, Failed, err)
+		// Nobody knows what the origin holds, or it isn't stored: also after a panic of the setter.
+		if removeErr := c.remove(ctx, call, a, nil); removeErr != nil {
+			err = removeErr
 		}
-		call.err = err
-		if !errors.Is(err, ErrNoNamespace) {
-			outcome = Failed
-		}
+	}()
+	if setterErr = setter(ctx, value); setterErr != nil {
+		return setterErr, nil
 	}
-
-	value, ttl, err := getter(ctx)
-	if err != nil {
-		call.err = err
-		_ = c.end(ctx, &call, Failed, nil)
-		return none, err
-	}
-	if ttl < 0 {
-		return none, c.end(ctx, &call, Failed, ErrNegativeTTL)
+	if call.err = findErr; findErr != nil {
+		return nil, nil
 	}
 	data, err := c.marshal(&value)
-	if err != nil {
-		return none, c.end(ctx, &call, Failed, err)
+	if err == nil {
+		data, ttl, err = c.pack(key, value, data, false, ttl, 0)
 	}
-	if findErr == nil {
-		if err := c.store(ctx, &call, key, value, data, ttl); err != nil {
-			call.err = err
-		}
+	if err == nil {
+		stored = w.Store(func() {
+			call.size = len(data)
+			err = c.backend.SetRaw(ctx, path, data, ttl)
+		})
+		stored = stored && err == nil
 	}
-	return value, c.end(ctx, &call, outcome, nil)
+	call.err = err
+	return nil, nil
 }
 
 // viaAddress returns the address of key, or what is wrong with the arguments.
@@ -116,28 +95,265 @@ func (c *Cache[V]) viaAddress(ctx context.Context, key Key[V], ttl time.Duration
 	return a, err
 }
 
-func (c *Cache[V]) serialiseAndStore(ctx context.Context, call *call, key Key[V], value V, ttl time.Duration) error {
-	data, err := c.marshal(&value)
+func (c *Cache[V]) getVia(ctx context.Context, key Key[V], ttl time.Duration, getter func(context.Context) (V, time.Duration, error)) (V, error) {
+	call := c.begin(OpGetVia)
+	a, err := c.viaAddress(ctx, key, ttl)
+	if err != nil {
+		call.key = c.join(a)
+		return *new(V), c.end(ctx, &call, Failed, err)
+	}
+	path, err := c.find(ctx, &call, a, true)
+	if err != nil {
+		return c.loadFor(ctx, &call, Miss, err, 0, &load[V]{c: c, key: key, getter: getter, path: path, nowhere: true})
+	}
+	seen := flight.Seen(c.flightKey(path))
+	v, e, outcome, err := c.lookUp(ctx, &call, c.policy.staleFor)
+	switch {
+	case v != nil && (outcome == Stale || c.policy.early(&e)):
+		c.refresh(ctx, seen, e.left()+c.policy.staleFor, &load[V]{c: c, key: key, getter: getter, path: path, found: true, freshUntil: e.freshUntil})
+		fallthrough
+	case v != nil:
+		return *v, c.end(ctx, &call, outcome, nil)
+	case outcome == Hit:
+		return *new(V), c.absent(ctx, &call)
+	}
+	return c.loadFor(ctx, &call, outcome, err, seen, &load[V]{c: c, key: key, getter: getter, path: path, found: call.size > 0, freshUntil: e.freshUntil})
+}
+
+// loadFor joins or starts a load for a call that found nothing to return, and ends the call. Err is why the
+// store couldn't be asked.
+func (c *Cache[V]) loadFor(ctx context.Context, call *call, outcome Outcome, err error, seen uint64, l *load[V]) (V, error) {
+	if err != nil {
+		if ctx.Err() != nil {
+			return *new(V), c.end(ctx, call, Failed, err)
+		}
+		call.err = err
+		if !errors.Is(err, ErrNoNamespace) {
+			outcome = Failed // though the call may go well: an outage is no low hit ratio
+		}
+	}
+	kind := loadKind{t: reflect.TypeFor[V]()}
+	if l.nowhere {
+		kind.name = call.key
+	}
+	ended, err := flight.Call(ctx, c.flightKey(l.path), kind, seen, l.run, func(err error) { c.orphaned(ctx, OpGetVia, l.path, err) })
+	if err != nil {
+		return *new(V), c.end(ctx, call, Failed, err)
+	}
+	return ended.(*load[V]).result(ctx, c, call, outcome)
+}
+
+// refresh starts a load in the background.
+func (c *Cache[V]) refresh(ctx context.Context, seen uint64, window time.Duration, l *load[V]) {
+	run := func(ctx context.Context, f *flight.Load, again bool) any {
+		call := c.begin(OpRefresh)
+		call.key = l.path
+		l.run(ctx, f, again)
+		outcome := Done
+		if call.err = cmp.Or(l.err, l.own); call.err != nil && !errors.Is(call.err, ErrNotFound) {
+			outcome = Failed
+			f.CoolDown()
+		}
+		call.err, call.size = cmp.Or(call.err, l.note), l.size
+		_ = c.end(ctx, &call, outcome, nil)
+		return l
+	}
+	flight.Refresh(ctx, c.flightKey(l.path), loadKind{t: reflect.TypeFor[V]()}, seen, window, run,
+		func(err error) { c.orphaned(ctx, OpRefresh, l.path, err) })
+}
+
+// orphaned tells of a panic or Goexit in a load that nobody waits for.
+func (c *core) orphaned(ctx context.Context, op Op, path string, err error) {
+	call := c.begin(op)
+	call.key, call.err = path, err
+	_ = c.end(ctx, &call, Failed, nil)
+}
+
+// absent ends a call to which the answer is that the origin has no such value.
+func (c *core) absent(ctx context.Context, call *call) error {
+	call.err = ErrNotFound
+	_ = c.end(ctx, call, Hit, nil)
+	return call.wrap(ErrNotFound)
+}
+
+// loadKind tells which callers join a load: those that want the same type and, where the path of the key isn't
+// known, the same key.
+type loadKind struct {
+	t    reflect.Type
+	name string
+}
+
+// load is a load of one key: what its goroutine needs, and what it leaves for those who wait for it.
+type load[V any] struct {
+	c       *Cache[V]
+	key     Key[V]
+	getter  func(context.Context) (V, time.Duration, error)
+	path    string
+	nowhere bool // path is that of a token that is missing, so the value isn't to be stored
+
+	// There is an entry, but it isn't, or won't be for long, to be used; it is fresh until then, or for ever.
+	found      bool
+	freshUntil int64
+
+	// The result. Those who wait read it once the load has ended.
+	data   []byte // the value, serialised
+	absent bool   // the store says meanwhile that there is none
+	err    error  // the getter's, as it is
+	own    error  // GetVia's
+	note   error  // why the value isn't stored
+	size   int    // of what was read or stored
+}
+
+// run is the load's goroutine.
+func (l *load[V]) run(ctx context.Context, f *flight.Load, again bool) any {
+	if again && !l.nowhere && l.lookAgain(ctx) {
+		return l
+	}
+	var start time.Time
+	if l.c.policy.earlyRefresh > 0 {
+		start = time.Now()
+	}
+	value, ttl, err := l.getter(ctx)
+	var cost time.Duration
+	if l.c.policy.earlyRefresh > 0 {
+		cost = time.Since(start)
+	}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		l.err = err
+		l.storeAbsence(ctx, f)
+	case err != nil:
+		l.err = err
+	case ttl < 0:
+		l.own = ErrNegativeTTL
+	default:
+		l.own = l.store(ctx, f, value, ttl, cost)
+	}
+	return l
+}
+
+// lookAgain looks into the store again, and reports whether there is now what makes the load needless.
+func (l *load[V]) lookAgain(ctx context.Context) bool {
+	data, found, err := l.c.backend.GetRaw(ctx, l.path)
+	if err != nil || !found {
+		return false
+	}
+	e, outcome, _ := l.c.decode(bytes.Clone(data), new(V), 0)
+	if outcome != Hit || l.found && e.freshUntil == l.freshUntil {
+		return false
+	}
+	l.size, l.absent = len(data), e.absent
+	if e, _, err = l.c.unseal(data, 0); err != nil {
+		return false
+	}
+	l.data = e.body
+	return true
+}
+
+// store serialises the value and stores it, and returns why there can be no bytes of it.
+func (l *load[V]) store(ctx context.Context, f *flight.Load, value V, ttl, cost time.Duration) error {
+	data, err := l.c.marshal(&value)
 	if err != nil {
 		return err
 	}
-	return c.store(ctx, call, key, value, data, ttl)
-}
-
-// store puts a serialised value at the call's key.
-func (c *Cache[V]) store(ctx context.Context, call *call, key Key[V], value V, data []byte, ttl time.Duration) error {
-	data, err := c.pack(key, value, data, false)
+	l.data = bytes.Clone(data) // the getter may go on changing what Raw doesn't copy
+	if l.nowhere {
+		return nil
+	}
+	data, ttl, err = l.c.pack(l.key, value, l.data, false, ttl, cost)
 	if err != nil {
-		return err
+		l.note = err
+		return nil
 	}
-	call.size = len(data)
-	return c.backend.SetRaw(ctx, call.key, data, ttl)
+	f.Store(func() {
+		l.size = len(data)
+		l.note = l.c.backend.SetRaw(context.WithoutCancel(ctx), l.path, data, ttl)
+	})
+	return nil
 }
 
-// remove invalidates the key at a.
-func (c *Cache[V]) remove(ctx context.Context, call *call, a address) error {
-	if err := c.find(ctx, call, a, false); err != nil {
-		return err
+// storeAbsence makes it known that the origin has no such value.
+func (l *load[V]) storeAbsence(ctx context.Context, f *flight.Load) {
+	ctx = context.WithoutCancel(ctx)
+	switch p := l.c.policy; {
+	case l.nowhere:
+	case p.notFoundTTL > 0:
+		f.Store(func() {
+			data := (&entry{absent: true}).seal(l.c.compressor)
+			l.size = len(data)
+			l.note = l.c.backend.SetRaw(ctx, l.path, data, p.jittered(p.notFoundTTL))
+		})
+	case l.found:
+		f.Store(func() { l.note = l.c.backend.InvalidateRaw(ctx, l.path) })
 	}
-	return c.backend.InvalidateRaw(ctx, call.key)
+}
+
+// result ends a call with the result of a load, its own or one that it joined. The value is the caller's own.
+func (l *load[V]) result(ctx context.Context, c *Cache[V], call *call, outcome Outcome) (V, error) {
+	call.size = l.size
+	if l.note != nil {
+		call.err = l.note
+	}
+	switch {
+	case l.absent:
+		return *new(V), c.absent(ctx, call)
+	case l.err != nil:
+		call.err = l.err
+		if !errors.Is(l.err, ErrNotFound) {
+			outcome = Failed
+		}
+		_ = c.end(ctx, call, outcome, nil)
+		return *new(V), l.err
+	case l.own != nil:
+		return *new(V), c.end(ctx, call, Failed, l.own)
+	}
+	v := new(V)
+	if err := l.c.serialiser.Unmarshal(bytes.Clone(l.data), v); err != nil {
+		return *new(V), c.end(ctx, call, Failed, fmt.Errorf("deserialising the value just loaded: %w", err))
+	}
+	return *v, c.end(ctx, call, outcome, nil)
+}
+
+// policy is what Options says of read-through.
+type policy struct {
+	staleFor     time.Duration
+	earlyRefresh float64
+	notFoundTTL  time.Duration
+	jitter       float64
+}
+
+// apply notes in an entry what is to be known of it later, and returns for how long to store it.
+func (p *policy) apply(e *entry, ttl, cost time.Duration) time.Duration {
+	if ttl == 0 {
+		return 0
+	}
+	ttl = p.jittered(ttl)
+	if p.staleFor == 0 && p.earlyRefresh == 0 {
+		return ttl
+	}
+	e.fresh = true
+	e.freshUntil = time.Now().Add(ttl).Add(time.Millisecond - 1).UnixMilli() // rounded up: never early
+	if p.earlyRefresh > 0 && cost > 0 {
+		e.cost = uint32(min(cost.Milliseconds()+1, math.MaxUint32))
+	}
+	if ttl > math.MaxInt64-p.staleFor {
+		return math.MaxInt64
+	}
+	return ttl + p.staleFor
+}
+
+func (p *policy) jittered(ttl time.Duration) time.Duration {
+	if p.jitter == 0 {
+		return ttl
+	}
+	return max(1, ttl-time.Duration(rand.Float64()*p.jitter*float64(ttl)))
+}
+
+// early decides by lot whether a fresh entry is to be refreshed: XFetch.
+func (p *policy) early(e *entry) bool {
+	if p.earlyRefresh == 0 || !e.fresh || e.cost == 0 {
+		return false
+	}
+	ahead := -math.Log(1-rand.Float64()) * p.earlyRefresh * float64(e.cost) // ms
+	return ahead >= float64(e.left().Milliseconds())
 }

@@ -1,0 +1,143 @@
+// Package flight knows, for the whole process, which keys are being loaded and written at this moment.
+// It makes loads of one key one load, and keeps a load from storing what a writer made old.
+//
+// # What state exists
+//
+// A table of slots, one for each key that is loaded or written now; at rest it is empty. A slot holds
+// the loads of its key that haven't ended, in the order in which they began, and the writers that
+// are at work on it. A key is a backend and a path, so that all caches over one backend meet here.
+//
+// A load is joined by callers until it is marked. What is marked goes on for those who wait for it,
+// but nobody joins it any more, and it isn't stored. A load that isn't marked when its value is there
+// stores it, under the eyes of the table: the writing flag is up until the backend has answered.
+//
+// A writer marks the loads that it finds, waits until none is writing, does its work, and marks again those
+// that began meanwhile. While a writer is at work no load of its key stores. So whatever is stored
+// after a writer has returned was loaded after the writer began to end.
+//
+// # Who owns it, and which lock guards it
+//
+// The table is split into shards by the path. A shard's mutex guards its slots and all fields of
+// the loads and writers in them, but for those said to be immutable or to belong to the load's goroutine. Nothing is called, and
+// nothing waited for, while it is held. The edges along which loads wait for loads, from which rings are
+// told, are guarded by a mutex of their own, taken after the shard's is released.
+package flight
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Key names what is loaded and written.
+type Key struct {
+	// Backend is the backend, which must be comparable. nil stands for all that aren't: their keys
+	// share marks, and their loads aren't joined.
+	Backend any
+	Path    string
+}
+
+const (
+	shardCount    = 64
+	maxBackground = 64          // loads that nobody waits for, in the process
+	coolDown      = time.Second // how long no refresh of a key is tried after one that failed
+)
+
+var (
+	// ErrRing is what a caller gets that would wait, directly or by way of other loads, for the
+	// load that it runs in.
+	ErrRing = errors.New("the getter asks for a key whose load waits for it")
+
+	// ErrGoexit is what callers get when the load's goroutine has ended.
+	ErrGoexit = errors.New("the getter called runtime.Goexit")
+)
+
+// Panic is what a load panicked with, and is raised again in each caller. It is an error so that
+// whoever recovers can look through it.
+type Panic struct {
+	Value any
+	Stack []byte
+}
+
+func (p *Panic) Error() string { return fmt.Sprintf("%v\n\n%s", p.Value, p.Stack) }
+
+// Unwrap returns the value if that is an error.
+func (p *Panic) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// table is the process's. It is split so that keys seldom wait for each other.
+var (
+	table      [shardCount]shard
+	seed       = maphash.MakeSeed()
+	background atomic.Int64 // loads by Refresh that haven't ended
+)
+
+type shard struct {
+	mu       sync.Mutex
+	slots    map[Key]*slot
+	clearing map[any]int      // backends that are being cleared, and how many times at once
+	cooling  map[Key]struct{} // keys of which a refresh failed less than coolDown ago
+	finished atomic.Uint64    // loads and writers that have ended; written under mu
+}
+
+// slot is what is going on with one key.
+type slot struct {
+	loads   []*Load
+	writers []*Writer
+}
+
+func (k Key) shard() *shard {
+	return &table[maphash.String(seed, k.Path)%shardCount]
+}
+
+// slot returns the slot of k, which it makes if it isn't there. The caller holds mu.
+func (s *shard) slot(k Key) *slot {
+	sl := s.slots[k]
+	if sl == nil {
+		if s.slots == nil {
+			s.slots = map[Key]*slot{}
+		}
+		sl = &slot{}
+		s.slots[k] = sl
+	}
+	return sl
+}
+
+// release takes the slot of k out of the table if nothing goes on with k. The caller holds mu.
+func (s *shard) release(k Key, sl *slot) {
+	if len(sl.loads) == 0 && len(sl.writers) == 0 {
+		delete(s.slots, k)
+	}
+	s.finished.Add(1)
+}
+
+// mark keeps the loads of a slot from being joined and stored. The caller holds mu.
+func (sl *slot) mark() {
+	for _, l := range sl.loads {
+		l.marked = true
+	}
+}
+
+// underWay adds the write-backs that are under way. The caller holds mu.
+func (sl *slot) underWay(writing []<-chan struct{}) []<-chan struct{} {
+	for _, l := range sl.loads {
+		if l.writing != nil {
+			writing = append(writing, l.writing)
+		}
+	}
+	for _, w := range sl.writers {
+		if w.writing != nil {
+			writing = append(writing, w.writing)
+		}
+	}
+	return writing
+}
+
+// Seen returns a number that changes when a load or a writer of k ends. Whoever looks into the store and
+// may then load asks for it before.
+func Seen(k Key) uint64 { return k.shard().finished.Load() }
