@@ -290,7 +290,7 @@ func TestNamespaceOfADeadStore(t *testing.T) {
 		_, found, err := cache.Get(ctx, key)
 		require.ErrorIs(t, err, errDown)
 		require.False(t, found)
-		require.ErrorContains(t, err, /@…/likes": `)
+		require.ErrorContains(t, err, `/@…/likes": `)
 		require.ErrorIs(t, cache.Set(ctx, key, nil, 0), errDown)
 		require.ErrorIs(t, cache.Invalidate(ctx, key), errDown)
 		require.ErrorIs(t, cache.InvalidateNamespace(ctx, key.namespace), errDown)
