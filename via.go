@@ -14,6 +14,40 @@ import (
 	"github.com/goappcache/appcache/internal/flight"
 )
 
+// GetVia returns the value stored under key or, where there is none, loads it: it calls getter, stores
+// what that returns for ttl, and returns it.
+//
+// # What is guaranteed
+//
+// Within one process, for caches over the same backend value: when Invalidate, Set, SetVia or Clear
+// has returned nil, no GetVia or Get of its keys that starts later returns a value whose load began, or
+// that was stored, before that call began. A GetVia that is under way may return such a value, which
+// isn't stored then. So change the origin first and then invalidate: whoever starts after Invalidate
+// has returned sees the change, or a newer one. While a change is under way, old and new may be seen
+// in either order. After an error the effect is unknown, and not only for now: a write that was given
+// up on, or that the client sent again, may arrive late. So give entries a TTL.
+//
+// Between processes, a load that runs in another may put an older value back after Invalidate, Set or
+// Clear, for up to its TTL and StaleFor. Only dropping a namespace whose values never recur, a
+// [Generation], prevents that. And nothing here is stronger than the store: a replica that lags, a failover and
+// a changed list of servers bring old entries back.
+//
+// # Loads
+//
+// Of one key, one getter runs at a time in the process: other callers that miss wait for it. Each returns when
+// its own ctx is done. The getter's context carries the values of the first caller's and is cancelled when the last
+// caller has left. Each caller gets a value of its own, decoded from the serialised bytes.
+//
+// The getter's error comes back as it is, to all who wait, and nothing is stored; see also
+// [Options.NotFoundTTL]. A panic in it is raised in each of them, and a Goexit is an error. A getter that asks, with its
+// context, for a key whose load waits for it gets an error, and not a deadlock.
+//
+// # Faults
+//
+// The store is never in the way: where it can't be read the getter is called, and where the value
+// can't be stored it is returned all the same. [Options.Observe] is told. What GetVia itself fails for
+// is a negative TTL, an empty key, a context that is done, and a value that can't be serialised and
+// deserialised, for that could never be cached.
 func (c *Cache[V]) GetVia(ctx context.Context, key Key[V], ttl time.Duration, getter func(context.Context) (V, error)) (V, error) {
 	return c.getVia(ctx, key, ttl, func(ctx context.Context) (V, time.Duration, error) {
 		v, err := getter(ctx)
@@ -26,6 +60,14 @@ func (c *Cache[V]) GetViaTTL(ctx context.Context, key Key[V], getter func(contex
 	return c.getVia(ctx, key, 0, getter)
 }
 
+// SetVia calls setter with value and, when that succeeded, stores value under key for ttl. What GetVia
+// says of the guarantee holds for it.
+//
+// If the value can't be stored the entry is invalidated instead, and only when that fails too does SetVia
+// return an error of the cache: an old entry may then go on being served. It is also invalidated where
+// another change of the key overlapped this one, for nobody knows then which value the origin ended with,
+// and where the setter failed. The setter's own error comes back as it is. A negative TTL, an empty key
+// and a context that is done are errors before the setter is called.
 func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Duration, setter func(context.Context, V) error) error {
 	call := c.begin(OpSetVia)
 	a, err := c.viaAddress(ctx, key, ttl)
