@@ -116,6 +116,9 @@ func New[V any](backend RawBackend, opts *Options) *Cache[V] {
 	if reflect.ValueOf(backend).Comparable() {
 		identity = backend
 	}
+	if flight.Off == flight.OneTable {
+		identity = new(byte)
+	}
 	if o.Timeout > 0 {
 		backend = timed{backend, o.Timeout}
 	}
@@ -295,7 +298,7 @@ func (c *Cache[V]) set(ctx context.Context, a address, err error, key Key[V], va
 	path, err := c.find(ctx, &call, a, true)
 	if err == nil {
 		call.size = len(data)
-		err = c.write(ctx, path, data, ttl)
+		err = c.write(ctx, a, path, data, ttl)
 	}
 	return c.end(ctx, &call, Done, err)
 }
@@ -308,8 +311,7 @@ func (c *Cache[V]) invalidate(ctx context.Context, a address, err error) error {
 	return c.end(ctx, &call, Done, err)
 }
 
-// find returns the path of the key at a, and makes it the call's key, unless the context is done. With
-// an error comes the path of a token, as from locate.
+// find returns the path of the key at a, and makes it the call's key, unless the context is done.
 func (c *core) find(ctx context.Context, call *call, a address, create bool) (path string, err error) {
 	err = ctx.Err()
 	if err == nil {
@@ -325,7 +327,8 @@ func (c *core) find(ctx context.Context, call *call, a address, create bool) (pa
 
 // The three that change the store do it as writers: loads that are under way don't store what they have.
 
-func (c *core) write(ctx context.Context, path string, data []byte, ttl time.Duration) error {
+func (c *core) write(ctx context.Context, a address, path string, data []byte, ttl time.Duration) error {
+	defer c.markUnplaced(a)
 	w, err := flight.Write(ctx, c.flightKey(path))
 	if err != nil {
 		return err
@@ -335,12 +338,15 @@ func (c *core) write(ctx context.Context, path string, data []byte, ttl time.Dur
 }
 
 func (c *core) remove(ctx context.Context, call *call, a address, in func(path string) string) error {
+	defer c.markUnplaced(a)
 	path, err := c.find(ctx, call, a, false)
-	none := errors.Is(err, ErrNoNamespace) // nothing is stored, but something may be loaded
-	if err != nil && !none {
+	if errors.Is(err, ErrNoNamespace) {
+		return nil // nothing is stored, and what is loaded now gets a token that is made after this began
+	}
+	if err != nil {
 		return err
 	}
-	if !none && in != nil {
+	if in != nil {
 		path = in(path)
 		call.key = path
 	}
@@ -349,9 +355,6 @@ func (c *core) remove(ctx context.Context, call *call, a address, in func(path s
 		return err
 	}
 	defer w.End()
-	if none {
-		return nil
-	}
 	return c.backend.InvalidateRaw(ctx, path)
 }
 
@@ -362,6 +365,23 @@ func (c *core) clear(ctx context.Context) error {
 	}
 	defer w.End()
 	return c.backend.Clear(ctx)
+}
+
+// markUnplaced keeps callers from joining loads that began before a change of the key at a, and that are of keys
+// whose namespace's token couldn't be had. They aren't stored, so it is enough after the change.
+func (c *core) markUnplaced(a address) {
+	if a.namespace != nil || a.generated {
+		flight.Mark(c.flightKey(c.unplaced(a)))
+	}
+}
+
+// unplaced returns where loads of keys without a path are in the table: at the outermost of their namespaces, whose path
+// is always known. Who changes that, as a key, is a writer of it anyway.
+func (c *core) unplaced(a address) string {
+	for a.namespace != nil {
+		a = *a.namespace
+	}
+	return c.join(a)
 }
 
 func (c *core) flightKey(path string) flight.Key { return flight.Key{Backend: c.identity, Path: path} }

@@ -75,20 +75,19 @@ func namespaceAddress(namespace NamespaceKey, depth int) (address, error) {
 }
 
 // locate returns the path of the key at a. Where its namespace has no token it makes one, if create is
-// true and the namespace is a Generation; otherwise that is ErrNoNamespace. With an error comes the path
-// of the token that is missing.
+// true and the namespace is a Generation; otherwise that is ErrNoNamespace.
 func (c *core) locate(ctx context.Context, a address, create bool) (string, error) {
 	if a.namespace == nil {
 		return c.join(a), nil
 	}
 	namespace, err := c.locate(ctx, *a.namespace, create)
 	if err != nil {
-		return namespace, err
+		return "", err
 	}
 	tokenPath := a.namespace.tokenPath(namespace)
 	token, err := c.token(ctx, tokenPath, create && a.namespace.generated)
 	if err != nil {
-		return tokenPath, err
+		return "", err
 	}
 	dst := appendToken(append([]byte(namespace), "/@"...), token)
 	return string(a.appendTo(append(dst, '/'))), nil

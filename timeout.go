@@ -53,9 +53,10 @@ type boundedContext struct {
 	context.Context // the parent
 	deadline        time.Time
 
-	mu     sync.Mutex
-	timed  context.Context // made by Done
-	cancel context.CancelFunc
+	mu       sync.Mutex
+	timed    context.Context // what this one becomes when it is waited for or ends
+	cancel   context.CancelFunc
+	released bool
 }
 
 func (b *boundedContext) Deadline() (time.Time, bool) { return b.deadline, true }
@@ -63,41 +64,45 @@ func (b *boundedContext) Deadline() (time.Time, bool) { return b.deadline, true 
 func (b *boundedContext) Done() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.timed == nil {
-		b.timed, b.cancel = context.WithDeadline(b.Context, b.deadline)
-	}
-	return b.timed.Done()
+	return b.become().Done()
 }
 
 func (b *boundedContext) Err() error {
-	if c := b.inner(); c != b.Context {
-		return c.Err()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.timed == nil && !b.released && time.Now().Before(b.deadline) {
+		return b.Context.Err()
 	}
-	if err := b.Context.Err(); err != nil {
-		return err
-	}
-	if !time.Now().Before(b.deadline) {
-		return context.DeadlineExceeded
-	}
-	return nil
+	return b.become().Err() // which stays as it is, whatever becomes of the parent
 }
 
 // Value asks the context with the timer, once there is one, so that those derived from this one find it and
 // need no goroutine to follow it.
-func (b *boundedContext) Value(key any) any { return b.inner().Value(key) }
-
-func (b *boundedContext) inner() context.Context {
+func (b *boundedContext) Value(key any) any {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.timed != nil {
-		return b.timed
+	inner := b.timed
+	b.mu.Unlock()
+	if inner == nil {
+		inner = b.Context
 	}
-	return b.Context
+	return inner.Value(key)
+}
+
+// become returns the context with the timer. The caller holds mu.
+func (b *boundedContext) become() context.Context {
+	if b.timed == nil {
+		b.timed, b.cancel = context.WithDeadline(b.Context, b.deadline)
+		if b.released {
+			b.cancel()
+		}
+	}
+	return b.timed
 }
 
 func (b *boundedContext) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.released = true
 	if b.cancel != nil {
 		b.cancel()
 	}

@@ -86,20 +86,29 @@ func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Dur
 
 // setVia returns the setter's error and the cache's own.
 func (c *Cache[V]) setVia(ctx context.Context, call *call, a address, key Key[V], value V, ttl time.Duration, setter func(context.Context, V) error) (setterErr, err error) {
+	defer c.markUnplaced(a)
 	// The token is read before the setter runs: if the namespace is dropped meanwhile, what is stored
 	// is in the one that was dropped.
-	path, findErr := c.find(ctx, call, a, true)
-	w, err := flight.Write(ctx, c.flightKey(path))
-	if err != nil {
-		return nil, err
+	path, placeErr := c.find(ctx, call, a, true)
+	if placeErr != nil && ctx.Err() != nil {
+		return nil, placeErr
 	}
-	defer w.End()
+	var w *flight.Writer
+	if placeErr == nil {
+		if w, err = flight.Write(ctx, c.flightKey(path)); err != nil {
+			return nil, err
+		}
+		defer w.End()
+	}
 	stored := false
 	defer func() {
 		if stored {
 			return
 		}
-		// Nobody knows what the origin holds, or it isn't stored: also after a panic of the setter.
+		// Nobody knows what the origin holds, or it isn't stored: also after a panic of the setter, and
+		// when the context has ended.
+		ctx, release := outlive(ctx)
+		defer release()
 		if removeErr := c.remove(ctx, call, a, nil); removeErr != nil {
 			err = removeErr
 		}
@@ -107,22 +116,51 @@ func (c *Cache[V]) setVia(ctx context.Context, call *call, a address, key Key[V]
 	if setterErr = setter(ctx, value); setterErr != nil {
 		return setterErr, nil
 	}
-	if call.err = findErr; findErr != nil {
-		return nil, nil
+	call.err = placeErr
+	if placeErr == nil {
+		stored, call.err = c.storeVia(ctx, call, w, a, path, key, value, ttl)
 	}
+	return nil, nil
+}
+
+// storeVia stores what the setter has set, and reports whether it did; otherwise the entry is to be removed.
+func (c *Cache[V]) storeVia(ctx context.Context, call *call, w *flight.Writer, a address, path string, key Key[V], value V, ttl time.Duration) (bool, error) {
 	data, err := c.marshal(&value)
 	if err == nil {
 		data, ttl, err = c.pack(key, value, data, false, ttl, 0)
 	}
-	if err == nil {
-		stored = w.Store(func() {
-			call.size = len(data)
-			err = c.backend.SetRaw(ctx, path, data, ttl)
-		})
-		stored = stored && err == nil
+	if err == nil && a.namespace != nil {
+		// If the namespace was dropped while the setter ran, what it replaces may have been loaded into
+		// the next one.
+		var now string
+		if now, err = c.locate(ctx, a, false); err == nil && now != path {
+			return false, nil
+		}
 	}
-	call.err = err
-	return nil, nil
+	if err != nil {
+		return false, err
+	}
+	stored := w.Store(func() {
+		call.size = len(data)
+		err = c.backend.SetRaw(ctx, path, data, ttl)
+	})
+	return stored && err == nil, err
+}
+
+// grace is for how long after its context's end SetVia goes on trying to remove what may be old.
+const grace = time.Second
+
+// outlive returns a context that ends some time after ctx does, and what must be called when it isn't needed any more.
+func outlive(ctx context.Context) (context.Context, func()) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(grace):
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 // viaAddress returns the address of key, or what is wrong with the arguments.
@@ -146,20 +184,20 @@ func (c *Cache[V]) getVia(ctx context.Context, key Key[V], ttl time.Duration, ge
 	}
 	path, err := c.find(ctx, &call, a, true)
 	if err != nil {
-		return c.loadFor(ctx, &call, Miss, err, 0, &load[V]{c: c, key: key, getter: getter, path: path, nowhere: true})
+		return c.loadFor(ctx, &call, Miss, err, 0, &load[V]{c: c, key: key, getter: getter, path: c.unplaced(a), nowhere: true})
 	}
 	seen := flight.Seen(c.flightKey(path))
 	v, e, outcome, err := c.lookUp(ctx, &call, c.policy.staleFor)
 	switch {
 	case v != nil && (outcome == Stale || c.policy.early(&e)):
-		c.refresh(ctx, seen, e.left()+c.policy.staleFor, &load[V]{c: c, key: key, getter: getter, path: path, found: true, freshUntil: e.freshUntil})
+		c.refresh(ctx, seen, saturated(e.left(), c.policy.staleFor), &load[V]{c: c, key: key, getter: getter, path: path, found: true, freshUntil: e.freshUntil})
 		fallthrough
 	case v != nil:
 		return *v, c.end(ctx, &call, outcome, nil)
 	case outcome == Hit:
 		return *new(V), c.absent(ctx, &call)
 	}
-	return c.loadFor(ctx, &call, outcome, err, seen, &load[V]{c: c, key: key, getter: getter, path: path, found: call.size > 0, freshUntil: e.freshUntil})
+	return c.loadFor(ctx, &call, outcome, err, seen, &load[V]{c: c, key: key, getter: getter, path: path, found: call.size > 0 || err != nil, freshUntil: e.freshUntil})
 }
 
 // loadFor joins or starts a load for a call that found nothing to return, and ends the call. Err is why the
@@ -190,12 +228,18 @@ func (c *Cache[V]) refresh(ctx context.Context, seen uint64, window time.Duratio
 	run := func(ctx context.Context, f *flight.Load, again bool) any {
 		call := c.begin(OpRefresh)
 		call.key = l.path
+		cool := true
+		defer func() {
+			if cool { // also after a panic
+				f.CoolDown()
+			}
+		}()
 		l.run(ctx, f, again)
 		outcome := Done
 		if call.err = cmp.Or(l.err, l.own); call.err != nil && !errors.Is(call.err, ErrNotFound) {
 			outcome = Failed
-			f.CoolDown()
 		}
+		cool = outcome == Failed || l.note != nil // what can't be stored would be loaded by the next caller again
 		call.err, call.size = cmp.Or(call.err, l.note), l.size
 		_ = c.end(ctx, &call, outcome, nil)
 		return l
@@ -231,9 +275,10 @@ type load[V any] struct {
 	key     Key[V]
 	getter  func(context.Context) (V, time.Duration, error)
 	path    string
-	nowhere bool // path is that of a token that is missing, so the value isn't to be stored
+	nowhere bool // the namespace has no token, so path is as unplaced says and the value isn't to be stored
 
-	// There is an entry, but it isn't, or won't be for long, to be used; it is fresh until then, or for ever.
+	// There is an entry, as far as is known, but it isn't, or won't be for long, to be used; if it has a time until which it
+	// is fresh, it is this.
 	found      bool
 	freshUntil int64
 
@@ -248,7 +293,7 @@ type load[V any] struct {
 
 // run is the load's goroutine.
 func (l *load[V]) run(ctx context.Context, f *flight.Load, again bool) any {
-	if again && !l.nowhere && l.lookAgain(ctx) {
+	if again && !l.nowhere && l.lookAgain(ctx, f) {
 		return l
 	}
 	var start time.Time
@@ -275,13 +320,13 @@ func (l *load[V]) run(ctx context.Context, f *flight.Load, again bool) any {
 }
 
 // lookAgain looks into the store again, and reports whether there is now what makes the load needless.
-func (l *load[V]) lookAgain(ctx context.Context) bool {
+func (l *load[V]) lookAgain(ctx context.Context, f *flight.Load) bool {
 	data, found, err := l.c.backend.GetRaw(ctx, l.path)
 	if err != nil || !found {
 		return false
 	}
 	e, outcome, _ := l.c.decode(bytes.Clone(data), new(V), 0)
-	if outcome != Hit || l.found && e.freshUntil == l.freshUntil {
+	if outcome != Hit || l.found && e.fresh && e.freshUntil == l.freshUntil || !f.Undisturbed() {
 		return false
 	}
 	l.size, l.absent = len(data), e.absent
@@ -306,6 +351,10 @@ func (l *load[V]) store(ctx context.Context, f *flight.Load, value V, ttl, cost 
 	if err != nil {
 		l.note = err
 		return nil
+	}
+	if flight.Off == flight.TokenFirst {
+		a, _ := addressOf(l.key)
+		l.path, _ = l.c.locate(ctx, a, true)
 	}
 	f.Store(func() {
 		l.size = len(data)
@@ -378,10 +427,15 @@ func (p *policy) apply(e *entry, ttl, cost time.Duration) time.Duration {
 	if p.earlyRefresh > 0 && cost > 0 {
 		e.cost = uint32(min(cost.Milliseconds()+1, math.MaxUint32))
 	}
-	if ttl > math.MaxInt64-p.staleFor {
+	return saturated(ttl, p.staleFor)
+}
+
+// saturated returns a + b, or the most there is. b isn't negative.
+func saturated(a, b time.Duration) time.Duration {
+	if a > math.MaxInt64-b {
 		return math.MaxInt64
 	}
-	return ttl + p.staleFor
+	return a + b
 }
 
 func (p *policy) jittered(ttl time.Duration) time.Duration {

@@ -116,8 +116,17 @@ func (s *shard) release(k Key, sl *slot) {
 	s.finished.Add(1)
 }
 
+// busy reports whether a writer is at work on k. The caller holds mu.
+func (s *shard) busy(k Key) bool {
+	sl := s.slots[k]
+	return sl != nil && len(sl.writers) > 0 || s.clearing[k.Backend] > 0
+}
+
 // mark keeps the loads of a slot from being joined and stored. The caller holds mu.
 func (sl *slot) mark() {
+	if !on(Marking) {
+		return
+	}
 	for _, l := range sl.loads {
 		l.marked = true
 	}
@@ -125,6 +134,9 @@ func (sl *slot) mark() {
 
 // underWay adds the write-backs that are under way. The caller holds mu.
 func (sl *slot) underWay(writing []<-chan struct{}) []<-chan struct{} {
+	if !on(Waiting) {
+		return nil
+	}
 	for _, l := range sl.loads {
 		if l.writing != nil {
 			writing = append(writing, l.writing)

@@ -17,7 +17,8 @@ type Load struct {
 
 	// The shard's mutex guards these.
 	callers int           // who waits, the window of a refresh among them
-	window  *time.Timer   // of a refresh
+	window  *time.Timer   // of a refresh; nil: this is none, or its window is over
+	refresh bool          // it counts in background
 	marked  bool          // neither joined nor stored
 	left    bool          // cancelled, because the last caller has left: not joined
 	writing chan struct{} // closed when the write-back that is under way is over; nil: there is none
@@ -39,25 +40,30 @@ type Run func(ctx context.Context, l *Load, again bool) any
 // returned. It leaves when ctx is done. A panic of run is raised again, as a *Panic, in each caller; if there
 // is none left, orphan is called with that, or with ErrGoexit.
 func Call(ctx context.Context, k Key, kind any, seen uint64, run Run, orphan func(error)) (any, error) {
+	outer, _ := ctx.Value(loadKey{}).(*Load)
 	s := k.shard()
 	s.mu.Lock()
+	if outer != nil && s.ring(k, kind, outer) {
+		s.mu.Unlock()
+		return nil, ErrRing
+	}
 	l := s.joinable(k, kind)
 	started := l == nil
 	if started {
 		l = s.begin(k, kind)
 	}
-	again := s.finished.Load() != seen
 	l.callers++
+	if outer != nil && !outer.waitFor(l) {
+		l.callers--
+		s.mu.Unlock()
+		return nil, ErrRing
+	}
 	if started {
-		l.start(ctx, again, run, orphan)
+		l.start(ctx, s.finished.Load() != seen && on(LookingAgain), run, orphan)
 	}
 	s.mu.Unlock()
 
-	if outer, ok := ctx.Value(loadKey{}).(*Load); ok {
-		if !outer.waitFor(l) {
-			l.leave()
-			return nil, ErrRing
-		}
+	if outer != nil {
 		defer outer.stopWaiting(l)
 	}
 	select {
@@ -83,7 +89,7 @@ func Refresh(ctx context.Context, k Key, kind any, seen uint64, window time.Dura
 	if _, cooling := s.cooling[k]; cooling {
 		return
 	}
-	if sl := s.slots[k]; sl != nil && slices.ContainsFunc(sl.loads, func(l *Load) bool { return !l.marked && l.kind == kind }) {
+	if sl := s.slots[k]; sl != nil && slices.ContainsFunc(sl.loads, func(l *Load) bool { return l.open(kind) }) {
 		return
 	}
 	if background.Add(1) > maxBackground {
@@ -92,7 +98,8 @@ func Refresh(ctx context.Context, k Key, kind any, seen uint64, window time.Dura
 	}
 	l := s.begin(k, kind)
 	l.callers++
-	l.window = time.AfterFunc(window, func() { l.leave() })
+	l.refresh = true
+	l.window = time.AfterFunc(window, l.closeWindow)
 	l.start(ctx, s.finished.Load() != seen, run, orphan)
 }
 
@@ -102,12 +109,16 @@ func (s *shard) joinable(k Key, kind any) *Load {
 	if sl == nil || k.Backend == nil {
 		return nil
 	}
-	for _, l := range sl.loads {
-		if !l.marked && !l.left && l.kind == kind {
-			return l
-		}
+	if i := slices.IndexFunc(sl.loads, func(l *Load) bool { return l.open(kind) }); i >= 0 {
+		return sl.loads[i]
 	}
 	return nil
+}
+
+// open reports whether callers of the kind may join the load. One that is being stored has its value, so that it doesn't
+// matter that it was given up. The caller holds mu.
+func (l *Load) open(kind any) bool {
+	return l.kind == kind && (!l.marked || !on(JoiningNoMarked)) && (!l.left || l.writing != nil)
 }
 
 // begin puts a load of k into the table. The caller holds mu.
@@ -152,11 +163,12 @@ func (l *Load) end(orphan func(error)) {
 	s.release(l.key, sl)
 	l.ended = true
 	heard := l.callers
-	if l.window != nil {
+	if l.refresh {
 		background.Add(-1)
-		if l.window.Stop() {
-			heard--
-		}
+	}
+	if l.window != nil {
+		l.window.Stop()
+		heard--
 	}
 	s.mu.Unlock()
 	l.cancel()
@@ -175,12 +187,37 @@ func (l *Load) leave() bool {
 	if l.ended {
 		return false
 	}
+	l.drop()
+	return true
+}
+
+// closeWindow is the end of a refresh's window.
+func (l *Load) closeWindow() {
+	s := l.key.shard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !l.ended {
+		l.window = nil
+		l.drop()
+	}
+}
+
+// drop counts one caller less. The caller holds mu.
+func (l *Load) drop() {
 	l.callers--
 	if l.callers == 0 {
 		l.left = true
 		l.cancel()
 	}
-	return true
+}
+
+// Undisturbed reports whether no writer has been at work on the key since the load began. What was found in the store
+// before is then what those who have joined, or will yet, may be given.
+func (l *Load) Undisturbed() bool {
+	s := l.key.shard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !l.marked && !s.busy(l.key)
 }
 
 // Store calls act, which writes the load's value back, unless the load was marked or a writer is at work. It
@@ -188,7 +225,7 @@ func (l *Load) leave() bool {
 func (l *Load) Store(act func()) bool {
 	s := l.key.shard()
 	s.mu.Lock()
-	if l.marked || len(s.slots[l.key].writers) > 0 || s.clearing[l.key.Backend] > 0 {
+	if l.marked || s.busy(l.key) && on(StoringNoneWith) {
 		s.mu.Unlock()
 		return false
 	}
@@ -223,6 +260,18 @@ func (l *Load) CoolDown() {
 
 // rings guards the edges along which loads wait for loads. It is taken only where a getter makes a call.
 var rings sync.Mutex
+
+// ring reports whether a load of k, be it marked or not, waits for the load in whose getter k is asked for. The
+// caller holds mu.
+func (s *shard) ring(k Key, kind any, outer *Load) bool {
+	sl := s.slots[k]
+	if sl == nil {
+		return false
+	}
+	rings.Lock()
+	defer rings.Unlock()
+	return slices.ContainsFunc(sl.loads, func(l *Load) bool { return l.kind == kind && l.reaches(outer) })
+}
 
 // waitFor notes that the getter of l waits for other, unless other waits for l.
 func (l *Load) waitFor(other *Load) bool {

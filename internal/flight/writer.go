@@ -23,7 +23,7 @@ func Write(ctx context.Context, k Key) (*Writer, error) {
 	s := k.shard()
 	s.mu.Lock()
 	sl := s.slot(k)
-	w.overlapped = len(sl.writers) > 0 || s.clearing[k.Backend] > 0
+	w.overlapped = s.busy(k)
 	for _, other := range sl.writers {
 		other.overlapped = true
 	}
@@ -32,6 +32,17 @@ func Write(ctx context.Context, k Key) (*Writer, error) {
 	sl.writers = append(sl.writers, w)
 	s.mu.Unlock()
 	return w, w.wait(ctx, writing)
+}
+
+// Mark keeps the loads of k that are under way from being stored, and callers from joining them. It is for
+// changes after which there is nothing to write.
+func Mark(k Key) {
+	s := k.shard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sl := s.slots[k]; sl != nil {
+		sl.mark()
+	}
 }
 
 // WriteAll begins a change of all keys of the backend.
@@ -79,7 +90,7 @@ func (w *Writer) wait(ctx context.Context, writing []<-chan struct{}) error {
 func (w *Writer) Store(act func()) bool {
 	s := w.key.shard()
 	s.mu.Lock()
-	if w.overlapped {
+	if w.overlapped && on(OverlapDetection) {
 		s.mu.Unlock()
 		return false
 	}
@@ -107,7 +118,9 @@ func (w *Writer) End() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sl := s.slots[w.key]
-	sl.mark()
+	if on(SecondMarking) {
+		sl.mark()
+	}
 	sl.writers = slices.DeleteFunc(sl.writers, func(other *Writer) bool { return other == w })
 	s.release(w.key, sl)
 }
@@ -118,7 +131,7 @@ func (w *Writer) endAll() {
 		s := &table[i]
 		s.mu.Lock()
 		for k, sl := range s.slots {
-			if k.Backend == backend {
+			if k.Backend == backend && on(SecondMarking) {
 				sl.mark()
 			}
 		}
