@@ -212,11 +212,11 @@ func (c *Cache[V]) loadFor(ctx context.Context, call *call, outcome Outcome, err
 			outcome = Failed // though the call may go well: an outage is no low hit ratio
 		}
 	}
-	kind := loadKind{t: reflect.TypeFor[V]()}
+	name := ""
 	if l.nowhere {
-		kind.name = call.key
+		name = call.key
 	}
-	ended, err := flight.Call(ctx, c.flightKey(l.path), kind, seen, l.run, func(err error) { c.orphaned(ctx, OpGetVia, l.path, err) })
+	ended, err := flight.Call(ctx, c.flightKey(l.path), c.loadKind(name), seen, l.run, func(err error) { c.orphaned(ctx, OpGetVia, l.path, err) })
 	if err != nil {
 		return *new(V), c.end(ctx, call, Failed, err)
 	}
@@ -244,7 +244,7 @@ func (c *Cache[V]) refresh(ctx context.Context, seen uint64, window time.Duratio
 		_ = c.end(ctx, &call, outcome, nil)
 		return l
 	}
-	flight.Refresh(ctx, c.flightKey(l.path), loadKind{t: reflect.TypeFor[V]()}, seen, window, run,
+	flight.Refresh(ctx, c.flightKey(l.path), c.loadKind(""), seen, window, run,
 		func(err error) { c.orphaned(ctx, OpRefresh, l.path, err) })
 }
 
@@ -262,11 +262,20 @@ func (c *core) absent(ctx context.Context, call *call) error {
 	return call.wrap(ErrNotFound)
 }
 
-// loadKind tells which callers join a load: those that want the same type and, where the path of the key isn't
-// known, the same key.
+// loadKind tells which callers want the same of what is at one place in the table: those that want the same type and,
+// where the path of the key isn't known, the same key. Where the backends can't be told apart, the caches are.
 type loadKind struct {
-	t    reflect.Type
-	name string
+	t     reflect.Type
+	name  string
+	cache *core
+}
+
+func (c *Cache[V]) loadKind(name string) loadKind {
+	kind := loadKind{t: reflect.TypeFor[V](), name: name}
+	if c.identity == nil {
+		kind.cache = &c.core
+	}
+	return kind
 }
 
 // load is a load of one key: what its goroutine needs, and what it leaves for those who wait for it.

@@ -153,3 +153,19 @@ func (sl *slot) underWay(writing []<-chan struct{}) []<-chan struct{} {
 // Seen returns a number that changes when a load or a writer of k ends. Whoever looks into the store and
 // may then load asks for it before.
 func Seen(k Key) uint64 { return k.shard().finished.Load() }
+
+// Count returns how many keys of the backend are in the table: none at rest, which is for tests to see.
+func Count(backend any) int {
+	n := 0
+	for i := range table {
+		s := &table[i]
+		s.mu.Lock()
+		for k := range s.slots {
+			if k.Backend == backend {
+				n++
+			}
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
