@@ -44,7 +44,7 @@ var concurrencyCases = []testCase{
 // busy makes every kind of call on keys that other goroutines use too.
 func busy(c *checker, g int) error {
 	random := rand.New(rand.NewPCG(uint64(g), 2))
-	for n := range 150 {
+	for n := range 100 {
 		key := fmt.Sprintf("key %d", random.IntN(6))
 		var err error
 		switch r := random.IntN(100); {

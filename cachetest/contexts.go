@@ -89,7 +89,7 @@ func cancelled(c *checker, g int) error {
 		return err
 	}
 	random := rand.New(rand.NewPCG(uint64(g), 1))
-	for n := range 60 {
+	for n := range 40 {
 		ctx, cancel := context.WithCancel(c.ctx)
 		timer := time.AfterFunc(time.Duration(random.IntN(400))*time.Microsecond, cancel)
 		var value []byte

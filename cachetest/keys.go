@@ -127,12 +127,13 @@ func distinct(c *checker, families ...[]string) {
 		}
 	}
 	// The value says whose it is, so that the message about two keys that meet names both.
-	value := func(i int) []byte { return fmt.Appendf(nil, "the value of %s, key %d", quote(keys[i]), i) }
+	values := make([][]byte, len(keys))
 	for i, key := range keys {
-		c.set(key, value(i), 0)
+		values[i] = fmt.Appendf(nil, "the value of %s, key %d", quote(key), i)
+		c.set(key, values[i], 0)
 	}
 	for i, key := range keys {
-		c.hit(key, value(i))
+		c.hit(key, values[i])
 	}
 	for i := 0; i < len(keys); i += 2 {
 		c.invalidate(keys[i])
@@ -141,7 +142,7 @@ func distinct(c *checker, families ...[]string) {
 		if i%2 == 0 {
 			c.miss(key)
 		} else {
-			c.hit(key, value(i))
+			c.hit(key, values[i])
 		}
 	}
 }
@@ -158,7 +159,7 @@ func withEach(format string, first, last byte) []string {
 func letters(first, last byte) []string { return withEach("%s", first, last) }
 
 // mappedForms returns what backends might make of key: its SHA-256 in the usual notations, alone,
-// after the usual marks, and after as much of the key as still fits into 250 bytes.
+// after the usual marks, and after as much of the key as fits into the usual limits with it.
 func mappedForms(key string) []string {
 	sum := sha256.Sum256([]byte(key))
 	digits := hex.EncodeToString(sum[:])
@@ -166,16 +167,16 @@ func mappedForms(key string) []string {
 		digits, strings.ToUpper(digits), string(sum[:]),
 		base64.RawURLEncoding.EncodeToString(sum[:]), base64.StdEncoding.EncodeToString(sum[:]),
 	}
-	marks := []string{"", "#", "@", "~", "%", "$", "!", "^", "=", "+", "*", "&", ":", ";", "/", ".", "-", "_", "|", "\x00", "\x01", "\x7f", "\xff", " ",
-		"sha256:", "sha256-", "sha256/", "sha256=", "sha256_", "SHA256:", "h:", "hash:", "%sha256:", "#sha256:", "@sha256:", "~sha256:", ":sha256:", "/sha256/"}
+	marks := []string{"", "#", "@", "~", "%", "$", "!", "=", "+", "*", ":", "/", ".", "-", "_", "|", "\x00", "\xff", " ",
+		"sha256:", "sha256-", "sha256/", "sha256=", "sha256_", "SHA256:", "h:", "hash:", "%sha256:", "#sha256:", "@sha256:", "~sha256:", ":sha256:", "/sha256/", "/sha256:"}
 	var forms []string
 	for _, hash := range hashes {
 		for _, mark := range marks {
 			forms = append(forms, mark+hash, hash+mark)
 		}
 	}
-	for _, mark := range marks[:20] {
-		for _, size := range []int{100, 128, 150, 160, 180, 185, 186, 200, 240, 248, 249, 250} {
+	for _, mark := range marks {
+		for _, size := range []int{100, 128, 150, 200, 240, 248, 249, 250, 251, 255, 256} {
 			if begin := size - len(mark) - len(digits); begin < len(key) {
 				forms = append(forms, key[:begin]+mark+digits)
 			}

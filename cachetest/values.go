@@ -67,7 +67,7 @@ var valueCases = []testCase{
 		name: "big value",
 		rule: "A value of some hundred kibibytes must come back as it is.",
 		run: func(c *checker) {
-			for _, size := range []int{4095, 4096, 4097, 65535, 65536, 65537, 300_001} {
+			for _, size := range []int{4096, 65535, 65536, 300_001} {
 				if c.h.MaxValue > 0 {
 					size = min(size, c.h.MaxValue)
 				}
