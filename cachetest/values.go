@@ -44,11 +44,11 @@ var valueCases = []testCase{
 		run: func(c *checker) {
 			c.set("empty", []byte{}, 0)
 			c.set("nil", nil, 0)
-			c.set("empty with TTL", []byte{}, time.Hour)
-			c.set("nil with TTL", nil, time.Hour)
+			c.set("empty-with-ttl", []byte{}, time.Hour)
+			c.set("nil-with-ttl", nil, time.Hour)
 			c.set("emptied", []byte("value"), 0)
 			c.set("emptied", nil, 0)
-			for _, key := range []string{"empty", "nil", "empty with TTL", "nil with TTL", "emptied"} {
+			for _, key := range []string{"empty", "nil", "empty-with-ttl", "nil-with-ttl", "emptied"} {
 				c.hit(key, nil)
 			}
 		},
