@@ -369,6 +369,20 @@ func TestClearWithOneServerDown(t *testing.T) {
 	}
 }
 
+// TestClearWithOneServerThatHangs: it is given up on, and those after it are flushed.
+func TestClearWithOneServerThatHangs(t *testing.T) {
+	t.Parallel()
+	servers, addrs := three(t)
+	fill(t, open(t, addrs...))
+	b := memcache.SetTimeout(open(t, addrs...), 2*time.Second)
+	pause(t, servers[0])
+	err := b.Clear(t.Context())
+	require.ErrorContains(t, err, "clearing "+addrs[0])
+	for _, server := range servers[1:] {
+		require.True(t, isFlushed(t, server.Addr))
+	}
+}
+
 // TestClearOfACallersClientWithOneServerDown: gomemcache stops at the first that fails. That must
 // never look like a success.
 func TestClearOfACallersClientWithOneServerDown(t *testing.T) {
