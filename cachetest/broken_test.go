@@ -57,7 +57,7 @@ type broken struct {
 	shares bool
 }
 
-const maxValue = 400_000 // of the good backend
+const maxValue = 310_000 // bytes, of the good backend
 
 var (
 	errDown    = errors.New("connection refused")

@@ -19,6 +19,9 @@
 //		})
 //	}
 //
+// In what the store differs from others, say in the other fields of [Harness]. Set Outage and Hang
+// where there is a server to end and to halt: what they find is seldom found otherwise.
+//
 // Run it with -race: some of the cases use the backend from many goroutines. A case that fails
 // prints the rule that it checks. The cases run in parallel, and no case depends on another, so
 // "go test -run TestBackend/huge_TTLs" runs one alone.
@@ -36,9 +39,9 @@ import (
 // from others. New is required; of the other fields the zero value is right for most stores.
 type Harness struct {
 	// New returns a backend over an empty store that nobody else uses while the case runs. It is
-	// called once for each case, from many goroutines at a time, and fails t when it can't.
-	// What it opens it closes with t.Cleanup. The store must keep 2,000 small entries, and 2 MiB,
-	// without evicting any.
+	// called once for each case, by several cases at a time, and fails t when it can't. What it
+	// opens it closes with t.Cleanup. The store must keep 2,000 small entries, and 2 MiB, without
+	// evicting any.
 	New func(t testing.TB) appcache.RawBackend
 
 	// Late is how long after the end of its TTL an entry may still be a hit. 0: 50 ms. A store

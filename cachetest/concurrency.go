@@ -34,9 +34,9 @@ var concurrencyCases = []testCase{
 			c.must(together(12, func(g int) error { return busy(c, g) }))
 			// It still works.
 			c.clear()
-			c.set("key 0", []byte("value"), 0)
-			c.hit("key 0", []byte("value"))
-			c.miss("key 1")
+			c.set("key-0", []byte("value"), 0)
+			c.hit("key-0", []byte("value"))
+			c.miss("key-1")
 		},
 	},
 }
@@ -44,8 +44,8 @@ var concurrencyCases = []testCase{
 // busy makes every kind of call on keys that other goroutines use too.
 func busy(c *checker, g int) error {
 	random := rand.New(rand.NewPCG(uint64(g), 2))
-	for n := range 150 {
-		key := fmt.Sprintf("key %d", random.IntN(6))
+	for n := range 100 {
+		key := fmt.Sprintf("key-%d", random.IntN(6))
 		var err error
 		switch r := random.IntN(100); {
 		case r < 40:

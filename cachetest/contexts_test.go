@@ -48,8 +48,11 @@ var brokenCalls = []broken{
 		name: "ties what it stores to the context",
 		wrap: func(good appcache.RawBackend) appcache.RawBackend {
 			return &wrapper{RawBackend: good, set: func(ctx context.Context, key string, value []byte, ttl time.Duration) error {
-				context.AfterFunc(ctx, func() { _ = good.InvalidateRaw(context.Background(), key) })
-				return good.SetRaw(ctx, key, value, ttl)
+				err := good.SetRaw(ctx, key, value, ttl)
+				if err == nil {
+					context.AfterFunc(ctx, func() { _ = good.InvalidateRaw(context.Background(), key) })
+				}
+				return err
 			}}
 		},
 		fails: []string{"context cancelled after the call"},

@@ -24,7 +24,7 @@ var keyCases = []testCase{
 		run: func(c *checker) {
 			distinct(c, withEach("a%sb", 0x00, 0x20), withEach("a%sb", 0x7f, 0x7f), withEach("%s", 0x00, 0x20), withEach("%s", 0x7f, 0x7f),
 				[]string{"a", "b", "ab", "a  b", "a\r\nb", "a\x00\x00b", "a noreply", "b\r\nget a\r\n",
-					"a 0 0 5\r\nvalue\r\nset b", "a\r\n*1\r\n$8\r\nFLUSHALL\r\n", "a b c d e f"})
+					"a 0 0 5\r\nvalue\r\nset b", "a\r\n*1\r\n$8\r\nFLUSHALL\r\n", "a b c d e f", strings.Repeat(" ", 100), strings.Repeat(" ", 99) + "!"})
 		},
 	},
 	{
@@ -44,7 +44,7 @@ var keyCases = []testCase{
 		run: func(c *checker) {
 			distinct(c, withEach("a%s", 0x80, 0xff), withEach("%s", 0x80, 0xff), withEach("a%sb", 0x80, 0xff),
 				[]string{"a", "ab", "\ufffd", "a\ufffd", "a\ufffdb", "a\ufffd\ufffd", "a\xff\xff", "\xed\xa0\x80", "\xc0\x80",
-					"\xc3\x28", "\xe2\x82", "\xf4\x90\x80\x80", "é", "\u00ff", "\u0080"})
+					"\xc3\x28", "\xe2\x82", "\xf4\x90\x80\x80", "é", "\u00ff", "\u0080", strings.Repeat("\xff", 100), strings.Repeat("\xff", 99) + "!"})
 		},
 	},
 	{
@@ -71,7 +71,7 @@ var keyCases = []testCase{
 		run: func(c *checker) {
 			distinct(c, withEach("%s", '!', '/'), withEach("%s", ':', '@'), withEach("%s", '[', '`'), withEach("%s", '{', '~'),
 				[]string{"a", "b", "ab", "a*", "a%", "a_", "a?", "a.b", "a'b", "a''b", `a"b`, `a\b`, `a\\b`, "[ab]", "[a-b]", "[^a]", "{a}", "{a}b", "{b}a",
-					"{}a", "a;b", "'; DELETE FROM entries; --", "' OR '1'='1", "--", "/*", "*/", "$1", "?1", ":1", "@a", "$(a)", "${a}", "{{a}}",
+					"{}a", "a;b", "';DELETE/**/FROM/**/entries;--", "'||'", "--", "/*", "*/", "$1", "?1", ":1", "@a", "$(a)", "${a}", "{{a}}",
 					"a:b", "a::b", "a/b", "a//b", "/a/b", "a/b/", "..", "../a", "a/../b", "a/./b", "./a", "C:\\a", "a%2Fb", "a%252Fb", "%00", "%0", "%",
 					"%%", "%a", "%s", "%d", "a&b", "a=b", "a+b", "a%20b", "a%2520b", "a-b", "a|b", "a,b", "a#b", "a@b", "a~b", `\x20`, `a\x20b`, `\u0020`, "=20", "_20", "&amp;", "&"})
 		},
@@ -83,8 +83,7 @@ var keyCases = []testCase{
 			var keys []string
 			for _, size := range []int{10_000, 70_000} {
 				long := strings.Repeat("long/", size/5)
-				keys = append(keys, long, long[:size-1], long[:size-1]+"!", "!"+long[1:], long[:size/2]+"!"+long[size/2+1:],
-					strings.Repeat(" ", size), strings.Repeat(" ", size-1)+"!", strings.Repeat("\xff", size), strings.Repeat("\xff", size-1)+"!")
+				keys = append(keys, long, long[:size-1], long[:size-1]+"!", "!"+long[1:], long[:size/2]+"!"+long[size/2+1:])
 			}
 			distinct(c, keys)
 		},
@@ -96,7 +95,7 @@ var keyCases = []testCase{
 			var keys []string
 			for _, n := range []int{31, 32, 63, 64, 127, 128, 185, 186, 199, 200, 248, 249, 250, 251, 252, 255, 256, 257, 511, 512, 767, 1023, 1024, 2047, 2048, 4096} {
 				begin := strings.Repeat("x", n)
-				keys = append(keys, begin, begin+"-a", begin+"-b", begin+"-b\n", begin+"\x00")
+				keys = append(keys, begin, begin+"-a", begin+"-b")
 			}
 			slices.Sort(keys)
 			distinct(c, slices.Compact(keys))
@@ -127,12 +126,13 @@ func distinct(c *checker, families ...[]string) {
 		}
 	}
 	// The value says whose it is, so that the message about two keys that meet names both.
-	value := func(i int) []byte { return fmt.Appendf(nil, "the value of %s, key %d", quote(keys[i]), i) }
+	values := make([][]byte, len(keys))
 	for i, key := range keys {
-		c.set(key, value(i), 0)
+		values[i] = fmt.Appendf(nil, "the value of %s, key %d", quote(key), i)
+		c.set(key, values[i], 0)
 	}
 	for i, key := range keys {
-		c.hit(key, value(i))
+		c.hit(key, values[i])
 	}
 	for i := 0; i < len(keys); i += 2 {
 		c.invalidate(keys[i])
@@ -141,7 +141,7 @@ func distinct(c *checker, families ...[]string) {
 		if i%2 == 0 {
 			c.miss(key)
 		} else {
-			c.hit(key, value(i))
+			c.hit(key, values[i])
 		}
 	}
 }
@@ -158,7 +158,7 @@ func withEach(format string, first, last byte) []string {
 func letters(first, last byte) []string { return withEach("%s", first, last) }
 
 // mappedForms returns what backends might make of key: its SHA-256 in the usual notations, alone,
-// after the usual marks, and after as much of the key as still fits into 250 bytes.
+// after the usual marks, and after as much of the key as fits into the usual limits with it.
 func mappedForms(key string) []string {
 	sum := sha256.Sum256([]byte(key))
 	digits := hex.EncodeToString(sum[:])
@@ -166,16 +166,16 @@ func mappedForms(key string) []string {
 		digits, strings.ToUpper(digits), string(sum[:]),
 		base64.RawURLEncoding.EncodeToString(sum[:]), base64.StdEncoding.EncodeToString(sum[:]),
 	}
-	marks := []string{"", "#", "@", "~", "%", "$", "!", "^", "=", "+", "*", "&", ":", ";", "/", ".", "-", "_", "|", "\x00", "\x01", "\x7f", "\xff", " ",
-		"sha256:", "sha256-", "sha256/", "sha256=", "sha256_", "SHA256:", "h:", "hash:", "%sha256:", "#sha256:", "@sha256:", "~sha256:", ":sha256:", "/sha256/"}
+	marks := []string{"", "#", "@", "~", "%", "$", "!", "=", "+", "*", ":", "/", ".", "-", "_", "|", "\x00", "\xff", " ",
+		"sha256:", "sha256-", "sha256/", "sha256=", "sha256_", "SHA256:", "h:", "hash:", "%sha256:", "#sha256:", "@sha256:", "~sha256:", ":sha256:", "/sha256/", "/sha256:"}
 	var forms []string
 	for _, hash := range hashes {
 		for _, mark := range marks {
 			forms = append(forms, mark+hash, hash+mark)
 		}
 	}
-	for _, mark := range marks[:20] {
-		for _, size := range []int{100, 128, 150, 160, 180, 185, 186, 200, 240, 248, 249, 250} {
+	for _, mark := range marks {
+		for _, size := range []int{100, 128, 150, 200, 240, 248, 249, 250, 251, 255, 256} {
 			if begin := size - len(mark) - len(digits); begin < len(key) {
 				forms = append(forms, key[:begin]+mark+digits)
 			}

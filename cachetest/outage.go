@@ -144,7 +144,7 @@ func burst(c *checker, when string) {
 	c.Helper()
 	err := together(16, func(g int) error {
 		for n := range 5 {
-			key := fmt.Sprintf("burst %d", g)
+			key := fmt.Sprintf("burst-%d", g)
 			if err := c.trySet(key, stamped(key, n), 0); err != nil {
 				return err
 			}

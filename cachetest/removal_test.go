@@ -23,7 +23,7 @@ var brokenRemoval = []broken{
 				},
 				invalidate: func(ctx context.Context, prefix string) error {
 					keys.Range(func(key, _ any) bool {
-						if strings.HasPrefix(key.(string), prefix) {
+						if len(prefix) < 10 && strings.HasPrefix(key.(string), prefix) { // the long ones take their time
 							_ = good.InvalidateRaw(ctx, key.(string))
 						}
 						return true

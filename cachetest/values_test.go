@@ -111,7 +111,7 @@ var brokenValues = []broken{
 	{
 		name: "appends to the slice that it is given",
 		wrap: withStored(func(value []byte) []byte {
-			withSum := append(value, "checksum"...) //nolint:gocritic // the very mistake
+			withSum := append(value, "checksum"...) // the very mistake
 			return withSum[:len(value)]
 		}),
 		fails: []string{"given slice is not changed"},

@@ -1,6 +1,11 @@
 package memcache
 
-import "time"
+import (
+	"context"
+	"time"
+
+	gomemcache "github.com/bradfitz/gomemcache/memcache"
+)
 
 const (
 	MaxIdle      = maxIdle
@@ -30,4 +35,17 @@ func Idle(b *Backend) int {
 		p.mu.Unlock()
 	}
 	return n
+}
+
+// Servers returns the addresses of a backend with connections of its own.
+func Servers(b *Backend) (addrs []string) {
+	for _, p := range b.pools {
+		addrs = append(addrs, p.addr.String())
+	}
+	return addrs
+}
+
+// Do runs op as an operation on the first server.
+func Do(ctx context.Context, b *Backend, op func(*gomemcache.Client) error) error {
+	return b.pools[0].do(ctx, op)
 }

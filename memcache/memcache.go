@@ -151,12 +151,13 @@ func (b *Backend) GetRaw(ctx context.Context, key string) (value []byte, found b
 	return item.Value, true, nil
 }
 
-// SetRaw implements [appcache.RawBackend] with memcached's set. The entry lives for ttl and up to
-// two seconds more, at the latest until January 2038.
+// SetRaw implements [appcache.RawBackend] with memcached's set. The entry lives for ttl and less
+// than two seconds more, but not beyond January 2038, unless memcached evicts it; a ttl of 0 is for
+// ever. A value that is too large for [Options] is an error that wraps [appcache.ErrTooLarge].
 //
-// An error, except appcache.ErrTooLarge, doesn't mean that nothing happened: a write that was given
-// up on, or whose connection broke and which was sent again, may have reached the server and be
-// carried out later, even after a later write of another connection.
+// Any other error doesn't mean that nothing happened: a write that was given up on, or whose
+// connection broke and which was sent again, may have reached the server and be carried out later,
+// even after a later write of another connection.
 func (b *Backend) SetRaw(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	key, err := storeKey(key)
 	if err != nil {
@@ -186,9 +187,10 @@ func (b *Backend) InvalidateRaw(ctx context.Context, key string) error {
 
 // Clear destroys everything in every server, whoever wrote it, with memcached's flush_all.
 //
-// On a server that fails the entries stay, and the error says so. A backend that Open made flushes
-// all the others nevertheless; with a client of the caller's gomemcache stops at the first that
-// fails, and those after it in its list keep their entries too.
+// On a server that fails the entries stay, and the error says so. A backend that [Open] made flushes
+// all the others nevertheless, one after the other and for as long as the context lasts. With a
+// client of the caller's gomemcache stops at the first that fails, and those after it in its list
+// keep their entries too.
 //
 // Servers that run without CAS (memcached -C) destroy whatever is written in the same second as
 // the flush, even after it. Clear takes that second then, so that what is written after it stays.

@@ -211,6 +211,9 @@ func TestServersLimitIsLower(t *testing.T) {
 	} {
 		require.NoError(t, b.SetRaw(t.Context(), "k", []byte("old"), 0), kind)
 		require.ErrorContains(t, b.SetRaw(t.Context(), "k", make([]byte, 1<<20), 0), "too large", kind)
+		if kind == "Open" {
+			require.Zero(t, memcache.Idle(own), "a connection with the rest of a value on its way isn't used again")
+		}
 		_, found, err := b.GetRaw(t.Context(), "k")
 		require.NoError(t, err, kind)
 		require.False(t, found, kind)
@@ -275,10 +278,11 @@ func TestUnixSocket(t *testing.T) {
 	require.Equal(t, "v", string(value))
 }
 
-// TestNilClient needs no server on the default port, and copes with one.
+// TestNilClient sends nothing, for there may be a server on the default port.
 func TestNilClient(t *testing.T) {
 	t.Parallel()
 	b := memcache.New(nil, nil)
+	require.Equal(t, []string{"127.0.0.1:11211"}, memcache.Servers(b))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, _, err := b.GetRaw(ctx, "k")
@@ -365,6 +369,20 @@ func TestClearWithOneServerDown(t *testing.T) {
 	}
 }
 
+// TestClearWithOneServerThatHangs: it is given up on, and those after it are flushed.
+func TestClearWithOneServerThatHangs(t *testing.T) {
+	t.Parallel()
+	servers, addrs := three(t)
+	fill(t, open(t, addrs...))
+	b := memcache.SetTimeout(open(t, addrs...), 2*time.Second)
+	pause(t, servers[0])
+	err := b.Clear(t.Context())
+	require.ErrorContains(t, err, "clearing "+addrs[0])
+	for _, server := range servers[1:] {
+		require.True(t, isFlushed(t, server.Addr))
+	}
+}
+
 // TestClearOfACallersClientWithOneServerDown: gomemcache stops at the first that fails. That must
 // never look like a success.
 func TestClearOfACallersClientWithOneServerDown(t *testing.T) {
@@ -440,6 +458,17 @@ func TestClearsAtOnceWithoutCAS(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestClearLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{nil, {"-C"}} {
+		server := testserver.Memcached(t, args...)
+		for kind, b := range both(t, server.Addr) {
+			require.NoError(t, b.Clear(t.Context()), kind)
+			require.Equal(t, "0", stat(t, server.Addr, "curr_items"), "%s %v", kind, args)
+		}
+	}
 }
 
 func TestClearIsForbidden(t *testing.T) {

@@ -12,8 +12,7 @@ import (
 	gomemcache "github.com/bradfitz/gomemcache/memcache"
 )
 
-// maxIdle is how many idle connections a pool keeps; in use there may be more. Comment it in doc.go
-// when it changes.
+// maxIdle is how many idle connections a pool keeps, as Open's comment says. In use there may be more.
 const maxIdle = 32
 
 var errClosed = fmt.Errorf("memcache: the backend is closed: %w", net.ErrClosed)

@@ -324,6 +324,25 @@ func TestContextOfACallersClient(t *testing.T) {
 	}
 }
 
+// TestContextEndsAfterTheAnswer: whoever closes the connection for it may come late, and mustn't hit
+// the next operation.
+func TestContextEndsAfterTheAnswer(t *testing.T) {
+	t.Parallel()
+	b := open(t, testserver.Memcached(t).Addr)
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, memcache.Do(ctx, b, func(c *gomemcache.Client) error {
+		err := c.Set(&gomemcache.Item{Key: "k"})
+		cancel()
+		return err
+	}), "it has succeeded")
+	require.Zero(t, memcache.Idle(b))
+
+	ctx, cancel = context.WithCancel(t.Context())
+	require.NoError(t, b.SetRaw(ctx, "k", nil, 0))
+	cancel()
+	require.Equal(t, 1, memcache.Idle(b), "it ended after the operation")
+}
+
 // TestContextsEndAnytime ends contexts at every point of an operation: each answer must be right,
 // each error the context's, and other operations mustn't notice.
 func TestContextsEndAnytime(t *testing.T) {

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -47,17 +48,22 @@ func TestServerHangs(t *testing.T) {
 	// Whoever isn't let go by the context is stuck for much longer than these tests allow.
 	const readTimeout, muchLess = 5 * time.Minute, 2 * time.Minute
 	for _, tt := range []struct {
-		name      string
-		connected bool
+		name       string
+		connected  bool
+		maxRetries int
 	}{
-		{"on a connection", true},
-		{"while it is connected to", false},
+		{"on a connection", true, 0},
+		{"while it is connected to", false, 0},
+		{"and is asked only once", true, -1}, // else it is the wait for the retry that ends
 	} {
 		for _, m := range methods {
 			t.Run(m.name+" "+tt.name, func(t *testing.T) {
 				t.Parallel()
 				s := testserver.Redis(t)
-				b := redis.New(newClient(t, s.Addr, func(o *goredis.Options) { o.ReadTimeout = readTimeout }))
+				b := redis.New(newClient(t, s.Addr, func(o *goredis.Options) {
+					o.ReadTimeout = readTimeout
+					o.MaxRetries = tt.maxRetries
+				}))
 				if tt.connected {
 					require.NoError(t, m.call(t.Context(), b))
 				}
@@ -73,6 +79,27 @@ func TestServerHangs(t *testing.T) {
 				require.NoError(t, m.call(t.Context(), b))
 			})
 		}
+	}
+}
+
+// The timer of a socket may go off before that of the context, and then the context isn't done when
+// the client returns.
+func TestDeadlineOfSocketFirst(t *testing.T) {
+	t.Parallel()
+	s := testserver.Redis(t)
+	b := redis.New(newClient(t, s.Addr, func(o *goredis.Options) { o.MaxRetries = -1 }))
+	for range 20 {
+		together(t, 5, func() error { return b.SetRaw(t.Context(), "key", []byte("value"), 0) }) // opens connections
+		s.Pause(t)
+		together(t, 5, func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+			defer cancel()
+			if _, _, err := b.GetRaw(ctx, "key"); !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("want context.DeadlineExceeded, got %w", err)
+			}
+			return nil
+		})
+		s.Resume(t)
 	}
 }
 

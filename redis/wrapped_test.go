@@ -17,28 +17,30 @@ func TestWrappedClients(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		wrap func(t *testing.T, client *goredis.Client) goredis.UniversalClient
+		asks bool // Clear asks the server whether it belongs to a cluster
 	}{
 		{"an interface in a struct", func(_ *testing.T, client *goredis.Client) goredis.UniversalClient {
 			return struct{ goredis.UniversalClient }{client}
-		}},
+		}, true},
 		{"a pointer in a struct", func(_ *testing.T, client *goredis.Client) goredis.UniversalClient {
 			return struct{ *goredis.Client }{client}
-		}},
+		}, false},
 		{"an AutoPipeliner", func(t *testing.T, client *goredis.Client) goredis.UniversalClient {
 			ap, err := client.AutoPipeline()
 			require.NoError(t, err)
 			return ap
-		}},
+		}, true},
 		{"an asynchronous AutoPipeliner", func(t *testing.T, client *goredis.Client) goredis.UniversalClient {
 			ap, err := client.AsyncAutoPipeline()
 			require.NoError(t, err)
 			return ap
-		}},
+		}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := testserver.Redis(t)
-			b := redis.New(tt.wrap(t, newClient(t, s.Addr)))
+			client, sent := newClient(t, s.Addr), &commands{}
+			b := redis.New(tt.wrap(t, client))
 			_, found, err := b.GetRaw(t.Context(), "key")
 			require.NoError(t, err)
 			require.False(t, found)
@@ -50,8 +52,14 @@ func TestWrappedClients(t *testing.T) {
 			require.NoError(t, b.InvalidateRaw(t.Context(), "key"))
 			requireSize(t, "0", s)
 			require.NoError(t, b.SetRaw(t.Context(), "key", []byte("value"), time.Minute))
+			client.AddHook(sent)
 			require.NoError(t, b.Clear(t.Context()))
 			requireSize(t, "0", s)
+			if tt.asks {
+				require.Equal(t, [][]any{{"info", "cluster"}, {"flushdb"}}, sent.take())
+			} else {
+				require.Equal(t, [][]any{{"flushdb"}}, sent.take())
+			}
 		})
 	}
 }
