@@ -4,7 +4,6 @@ import (
 	"errors"
 	"reflect"
 	"time"
-	"unsafe"
 )
 
 // A value that holds itself overflows the stack of a codec that follows pointers, and that ends the
@@ -43,7 +42,7 @@ type place struct {
 }
 
 type mark struct {
-	at    unsafe.Pointer
+	at    uintptr
 	len   int
 	t     reflect.Type
 	level int
@@ -111,7 +110,7 @@ func (p *place) returns(v reflect.Value) bool {
 	default:
 		return false
 	}
-	if m.at = v.UnsafePointer(); m == p.marked {
+	if m.at = v.Pointer(); m == p.marked {
 		return true
 	}
 	if p.level >= 2*p.marked.level {
