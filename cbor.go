@@ -2,7 +2,6 @@ package appcache
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"reflect"
@@ -18,46 +17,43 @@ import (
 // fields, tags and kinds, all the way down. An entry that was written when V was another type, or had
 // other fields, is a miss. So after a deploy nobody gets a struct with a field silently zero.
 //
-// Struct fields are named by their cbor tag, or else their json tag, or else their Go name. What would be
-// lost silently is refused: [New] panics, and Marshal returns an error, for a field that is tagged
-// json:"-" and has no cbor tag, a func, a chan, an interface with methods, two fields of one name, a type that marshals itself
-// and doesn't unmarshal, and a struct of which no field is exported and that doesn't marshal itself
-// (encoding.BinaryMarshaler, encoding.TextMarshaler or cbor.Marshaler).
+// Struct fields are named by their cbor tag, or else their json tag, or else their Go name. What would
+// be lost silently is refused. [New] panics for a field that is tagged json:"-" and has no cbor tag, a
+// func, a chan, a complex number, an interface with methods, a struct of which no field is exported and
+// that doesn't marshal itself ([encoding.BinaryMarshaler], [encoding.TextMarshaler] or
+// [cbor.Marshaler]), a type that marshals itself and doesn't unmarshal or the reverse, and fields of
+// one name, those of embedded structs among them, of which Go's rules would hide one. Marshal returns
+// an error for these in an any, and there also for maps whose keys aren't strings; for a cyclic value,
+// and one nested more than 65,000 deep; for a pointer to a nil or to the zero time; and for a time
+// whose year is beyond 9999 or whose offset has seconds.
 //
-// What is lost: unexported fields beside exported ones, the name of a time's zone (its offset stays), its
-// monotonic clock, and in an any the type: a struct comes back as a map[string]any, an integer as int64.
+// What is lost: unexported fields beside exported ones; the name of a time's zone (its offset stays,
+// but that of the zero time), and its monotonic clock; that an embedded pointer is nil, in a struct
+// tagged toarray; what omitempty, omitzero and a type's own methods lose, such as the precision of a
+// [math/big.Float]. In an any the type is lost: a struct comes back as a map[string]any, an integer as
+// int64, and of map keys that are then equal one remains.
 //
-// A cyclic value is an error, and so is one nested more than 65,535 deep. Unmarshal allocates no more
-// than the bytes at hand can fill, but a struct that is mostly empty takes more room than its bytes.
+// Unmarshal allocates no more than the bytes at hand can fill, but a struct that is mostly empty takes
+// more room than its bytes.
 type CBOR struct {
 	// Portable stores the bare value without its shape, to share entries with other programs. An
 	// entry of other fields is then a hit, with what is missing left zero.
 	Portable bool
 }
 
-// The first six bytes of an entry: an array of two, and the first of them in four bytes. The value
-// follows.
-const (
-	cborHead     = "\x82\x1a"
-	cborHeadSize = len(cborHead) + 4
-)
+// cborHead begins an entry: an array of two, the first of them the four bytes of the shape, which follow.
+const cborHead = "\x82\x1a"
 
 // Marshal returns the entry for the value that v points to.
 func (c CBOR) Marshal(v any) ([]byte, error) {
-	shape := shapeOf(reflect.TypeOf(v).Elem())
-	if shape.err != nil {
-		return nil, shape.err
-	}
-	if shape.recurses {
-		if err := checkAcyclic(cborView{}, reflect.ValueOf(v).Elem()); err != nil {
-			return nil, err
-		}
+	shape := shapeOf(asCBOR, reflect.TypeOf(v).Elem())
+	if err := shape.check(v); err != nil {
+		return nil, err
 	}
 	b := cborBuffers.Get().(*bytes.Buffer)
 	defer putCBORBuffer(b)
 	if !c.Portable {
-		var head [cborHeadSize]byte
-		b.Write(shape.appendHead(head[:0]))
+		b.Write(shape.head)
 	}
 	if err := cborModes().enc.MarshalToBuffer(v, b); err != nil {
 		return nil, err
@@ -68,21 +64,17 @@ func (c CBOR) Marshal(v any) ([]byte, error) {
 // Unmarshal sets what v points to from an entry.
 func (c CBOR) Unmarshal(data []byte, v any) error {
 	if !c.Portable {
-		shape := shapeOf(reflect.TypeOf(v).Elem())
-		var head [cborHeadSize]byte
-		if !bytes.HasPrefix(data, shape.appendHead(head[:0])) {
-			return fmt.Errorf("the entry is not of the type %v as this program knows it", reflect.TypeOf(v).Elem())
+		t := reflect.TypeOf(v).Elem()
+		value, ok := bytes.CutPrefix(data, shapeOf(asCBOR, t).head)
+		if !ok {
+			return fmt.Errorf("the entry is not of the type %v as this program knows it", t)
 		}
-		data = data[cborHeadSize:]
+		data = value
 	}
 	return cborModes().dec.Unmarshal(data, v)
 }
 
-func (CBOR) checkType(t reflect.Type) error { return shapeOf(t).err }
-
-func (s *shape) appendHead(dst []byte) []byte {
-	return binary.BigEndian.AppendUint32(append(dst, cborHead...), s.hash)
-}
+func (CBOR) checkType(t reflect.Type) error { return shapeOf(asCBOR, t).err }
 
 const maxPooledBuffer = 64 << 10 // bytes; larger ones are left to the garbage collector
 
@@ -95,13 +87,13 @@ func putCBORBuffer(b *bytes.Buffer) {
 	}
 }
 
-type codec struct {
+type modes struct {
 	enc cbor.UserBufferEncMode
 	dec cbor.DecMode
 }
 
 // cborModes returns the settings with which what is encoded can be decoded, and comes back as it was.
-var cborModes = sync.OnceValue(func() codec {
+var cborModes = sync.OnceValue(func() modes {
 	enc, err := cbor.EncOptions{
 		Time:          cbor.TimeRFC3339Nano, // the default loses what is below a second, and the offset
 		TimeTag:       cbor.EncTagRequired,  // so that a time in an any comes back as one
@@ -116,7 +108,7 @@ var cborModes = sync.OnceValue(func() codec {
 		IntDec:            cbor.IntDecConvertSignedOrBigInt,
 		MaxArrayElements:  math.MaxInt32, // the default of 131,072 is less than the encoder writes
 		MaxMapPairs:       math.MaxInt32,
-		MaxNestedLevels:   maxNesting,
+		MaxNestedLevels:   maxDecodable,
 		UTF8:              cbor.UTF8DecodeInvalid, // Go's strings may hold any bytes
 		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
 		DefaultMapType:    reflect.TypeFor[map[string]any](),
@@ -124,5 +116,5 @@ var cborModes = sync.OnceValue(func() codec {
 	if err != nil {
 		panic(err)
 	}
-	return codec{enc, dec}
+	return modes{enc, dec}
 })

@@ -1,150 +1,149 @@
 package appcache
 
 import (
-	"encoding"
-	"encoding/gob"
 	"errors"
 	"reflect"
-	"slices"
-	"sync"
+	"time"
 )
 
 // A value that holds itself overflows the stack of a codec that follows pointers, and that ends the
-// process: nothing recovers from it. So values of the types that could do so are walked first, as deep
-// as they could be decoded and no deeper.
+// process: nothing recovers from it. And a few values cbor would encode as other ones. So where values of
+// a type could be such, they are walked before they are encoded.
 
 const (
-	maxNesting  = 65535 // levels: as deep as cbor decodes at the most
-	maxPointers = 1000  // pointers to pointers, with no level between them
+	maxDecodable = 65535 // levels: as deep as cbor decodes at the most
+	maxNesting   = 65000 // levels: leaves some for what is at the bottom and isn't walked
+	maxPointers  = 1000  // pointers to pointers, with no level between them
 )
 
-var errCyclic = errors.New("the value is cyclic, or nested more than 65,535 deep")
+var (
+	errCyclic = errors.New("the value is cyclic, or nested more than 65,000 deep")
+	errNull   = errors.New("the value has a pointer to a nil, or to the zero time, which would come back as a nil pointer")
+	errTime   = errors.New("the value has a time whose year is not in 0 to 9999, or whose zone's offset has seconds or is over a day")
+)
 
-// view is how a codec sees values.
-type view interface {
-	// opaque reports whether values of t encode themselves.
-	opaque(t reflect.Type) bool
-	// follows reports whether the field is encoded.
-	follows(f reflect.StructField) bool
+// plan is what there is to walk in the values of a type. It is nil where there is nothing.
+type plan struct {
+	codec     codec
+	key, elem *plan       // of a map; of all else that has elements, and of a pointer
+	fields    []fieldPlan // of a struct
 }
 
-type cborView struct{}
-
-func (cborView) opaque(t reflect.Type) bool { return marshalsBy(t) != nil }
-
-func (cborView) follows(f reflect.StructField) bool {
-	tag, _ := cborTag(f)
-	return tag != "-" && (f.IsExported() || embedsStruct(f))
+type fieldPlan struct {
+	index int
+	*plan
 }
 
-type gobView struct{}
-
-func (gobView) opaque(t reflect.Type) bool {
-	p := reflect.PointerTo(t)
-	return p.Implements(reflect.TypeFor[gob.GobEncoder]()) || p.Implements(reflect.TypeFor[encoding.BinaryMarshaler]())
+// place is where a walk is: how many arrays and maps deep, how many pointers beyond the last of them, and
+// what it marked further up. To come by that again is to go round in a cycle.
+type place struct {
+	level, pointers int
+	marked          mark
 }
 
-func (gobView) follows(f reflect.StructField) bool { return f.IsExported() }
-
-// checkAcyclic returns an error if v couldn't be decoded for its depth, as a cyclic value couldn't.
-func checkAcyclic(view view, v reflect.Value) error {
-	return walk(view, v, 0, 0)
+type mark struct {
+	at    uintptr
+	len   int
+	t     reflect.Type
+	level int
 }
 
-func walk(view view, v reflect.Value, level, pointers int) error {
-	if level > maxNesting || pointers > maxPointers {
+// check returns an error if v, of the plan's type, couldn't be encoded, or would be decoded as another value.
+func (p *plan) check(v reflect.Value, here place) error {
+	if p == nil {
+		return nil
+	}
+	if here.level > maxNesting || here.pointers > maxPointers || here.returns(v) {
 		return errCyclic
 	}
+	below := place{level: here.level + 1, marked: here.marked}
+	here.pointers++
+	var err error
 	switch v.Kind() {
 	case reflect.Interface:
-		return walk(view, v.Elem(), level, pointers+1)
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map, reflect.Struct:
-	default: // holds no other value
-		return nil
-	}
-	plan := planOf(view, v.Type())
-	if !plan.walk {
-		return nil
-	}
-	switch v.Kind() {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+		shape := shapeOf(p.codec.inAny(), v.Type())
+		if shape.err != nil {
+			return shape.err
+		}
+		return shape.plan.check(v, here)
 	case reflect.Pointer:
-		return walk(view, v.Elem(), level, pointers+1)
-	case reflect.Slice, reflect.Array:
-		for i := range v.Len() {
-			if err := walk(view, v.Index(i), level+1, 0); err != nil {
-				return err
+		if v.IsNil() {
+			return nil
+		}
+		if p.codec != asGob && isNull(v.Elem()) {
+			return errNull
+		}
+		return p.elem.check(v.Elem(), here)
+	case reflect.Map:
+		for entries := v.MapRange(); err == nil && entries.Next(); {
+			if err = p.key.check(entries.Key(), below); err == nil {
+				err = p.elem.check(entries.Value(), below)
 			}
 		}
-	case reflect.Map:
-		for entries := v.MapRange(); entries.Next(); {
-			if err := walk(view, entries.Key(), level+1, 0); err != nil {
-				return err
-			}
-			if err := walk(view, entries.Value(), level+1, 0); err != nil {
-				return err
-			}
+	case reflect.Slice, reflect.Array:
+		for i := 0; err == nil && i < v.Len(); i++ {
+			err = p.elem.check(v.Index(i), below)
 		}
 	case reflect.Struct:
-		for _, i := range plan.fields {
-			if err := walk(view, v.Field(i), level+1, 0); err != nil {
-				return err
-			}
+		if t, ok := reflect.TypeAssert[time.Time](v); ok {
+			return checkTime(t)
+		}
+		for i := 0; err == nil && i < len(p.fields); i++ {
+			err = p.fields[i].check(v.Field(p.fields[i].index), below)
 		}
 	}
-	return nil
+	return err
 }
 
-// plan is what there is to walk in values of a type.
-type plan struct {
-	walk   bool  // they could be cyclic
-	fields []int // those of a struct through which they could
-}
-
-type planKey struct {
-	view view
-	t    reflect.Type
-}
-
-var plans sync.Map // planKey → *plan
-
-func planOf(view view, t reflect.Type) *plan {
-	key := planKey{view, t}
-	if p, ok := plans.Load(key); ok {
-		return p.(*plan)
-	}
-	p := &plan{walk: mayRecurse(view, t, nil)}
-	if p.walk && t.Kind() == reflect.Struct {
-		for i := range t.NumField() {
-			if f := t.Field(i); view.follows(f) && mayRecurse(view, f.Type, []reflect.Type{t}) {
-				p.fields = append(p.fields, i)
-			}
-		}
-	}
-	plans.Store(key, p)
-	return p
-}
-
-// mayRecurse reports whether a value of t, found within values of the types under it, could be cyclic: whether t
-// leads to an interface, which could hold anything, or back to a type that it is within.
-func mayRecurse(view view, t reflect.Type, under []reflect.Type) bool {
-	if slices.Contains(under, t) || t.Kind() == reflect.Interface {
-		return true
-	}
-	if view.opaque(t) {
+// returns reports whether the walk comes back to what it has marked. If not it marks v in its stead, once
+// that is twice as deep (Brent's algorithm): no cycle is gone round more than three times.
+func (p *place) returns(v reflect.Value) bool {
+	m := mark{t: v.Type(), level: p.marked.level}
+	switch v.Kind() {
+	case reflect.Slice:
+		m.len = v.Len()
+	case reflect.Pointer, reflect.Map:
+	default:
 		return false
 	}
-	under = append(slices.Clip(under), t)
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return mayRecurse(view, t.Elem(), under)
-	case reflect.Map:
-		return mayRecurse(view, t.Key(), under) || mayRecurse(view, t.Elem(), under)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if f := t.Field(i); view.follows(f) && mayRecurse(view, f.Type, under) {
-				return true
-			}
-		}
+	if m.at = v.Pointer(); m == p.marked {
+		return true
+	}
+	if p.level >= 2*p.marked.level {
+		m.level = p.level
+		p.marked = m
 	}
 	return false
+}
+
+// canBeNil reports whether a pointer to a t may point to a nil, which cbor encodes like a nil pointer.
+func canBeNil(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
+		return asCBOR.marshalsBy(t) == nil
+	}
+	return false
+}
+
+// isNull reports whether cbor would encode v, that a pointer points to, like a nil pointer.
+func isNull(v reflect.Value) bool {
+	if t, ok := reflect.TypeAssert[time.Time](v); ok {
+		return t.IsZero()
+	}
+	return canBeNil(v.Type()) && v.IsNil()
+}
+
+// checkTime returns an error for what RFC 3339 has no place for.
+func checkTime(t time.Time) error {
+	const day = 24 * 60 * 60
+	year := t.Year()
+	_, offset := t.Zone()
+	if !t.IsZero() && (year < 0 || year > 9999 || offset%60 != 0 || offset < -day || offset > day) {
+		return errTime
+	}
+	return nil
 }

@@ -126,7 +126,7 @@ type Gob struct{}
 
 // Marshal encodes v. A nil pointer or a cyclic value is an error.
 func (Gob) Marshal(v any) (data []byte, err error) {
-	if err := checkAcyclic(gobView{}, reflect.ValueOf(v).Elem()); err != nil {
+	if err := shapeOf(asGob, reflect.TypeOf(v).Elem()).check(v); err != nil {
 		return nil, err
 	}
 	defer func() {

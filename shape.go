@@ -1,12 +1,15 @@
 package appcache
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding"
 	"encoding/binary"
+	"encoding/gob"
 	"fmt"
-	"math/big"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,34 +17,68 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// shape is what CBOR knows of a type.
+// codec is who encodes a value, and so decides what of it is encoded.
+type codec byte
+
+const (
+	asCBOR codec = iota
+	asAny        // cbor, for a value in an any: it is decoded without knowing its type
+	asGob
+)
+
+func (c codec) inAny() codec { return max(c, asAny) }
+
+// shape is what is known of a type, for a codec.
 type shape struct {
-	hash     uint32 // of the type as the program knows it
-	recurses bool   // a value of it could be cyclic
-	err      error  // why values of it wouldn't come back whole
+	head []byte // how an entry of CBOR begins
+	plan *plan  // how values are checked
+	err  error  // why values wouldn't come back whole, with cbor
 }
 
 // shapes holds the shape of each type that was asked for, as encoding/json holds its fields. It depends
 // on the program's types alone, so it doesn't matter who filled it.
-var shapes sync.Map // reflect.Type → *shape
+var shapes sync.Map // shapeKey → *shape
 
-func shapeOf(t reflect.Type) *shape {
-	if s, ok := shapes.Load(t); ok {
+type shapeKey struct {
+	codec codec
+	t     reflect.Type
+}
+
+func shapeOf(c codec, t reflect.Type) *shape {
+	key := shapeKey{c, t}
+	if s, ok := shapes.Load(key); ok {
 		return s.(*shape)
 	}
-	d := describer{seen: map[reflect.Type]int{}}
-	d.describe(t, t.String())
+	d := describer{codec: c, seen: map[reflect.Type]*seenType{}}
+	s := &shape{plan: d.describe(t, t.String())}
 	sum := sha256.Sum256([]byte(d.text.String()))
-	s := &shape{hash: binary.BigEndian.Uint32(sum[:]), recurses: planOf(cborView{}, t).walk, err: d.err}
-	shapes.Store(t, s)
+	s.head = binary.BigEndian.AppendUint32([]byte(cborHead), binary.BigEndian.Uint32(sum[:]))
+	if c != asGob {
+		s.err = d.err
+	}
+	shapes.Store(key, s)
 	return s
+}
+
+// check returns an error if what v points to couldn't be encoded, or would be decoded as another value.
+func (s *shape) check(v any) error {
+	if s.err != nil {
+		return s.err
+	}
+	return s.plan.check(reflect.ValueOf(v).Elem(), place{})
 }
 
 // describer walks a type and writes down all that decides how its values are encoded.
 type describer struct {
-	text strings.Builder
-	seen map[reflect.Type]int // the number of each type that is written down already
-	err  error                // the first
+	codec codec
+	text  strings.Builder
+	seen  map[reflect.Type]*seenType
+	err   error // the first
+}
+
+type seenType struct {
+	number int
+	plan   *plan
 }
 
 func (d *describer) fail(where, format string, args ...any) {
@@ -50,128 +87,197 @@ func (d *describer) fail(where, format string, args ...any) {
 	}
 }
 
-// describe writes down t. Where is the way to it, for messages.
-func (d *describer) describe(t reflect.Type, where string) {
-	if n, ok := d.seen[t]; ok {
-		fmt.Fprintf(&d.text, "#%d ", n)
-		return
+// describe writes down t and returns the plan of its values. Where is the way to it, for messages.
+func (d *describer) describe(t reflect.Type, where string) *plan {
+	s, ok := d.seen[t]
+	if ok {
+		fmt.Fprintf(&d.text, "#%d ", s.number)
+		return s.plan // of a type that holds itself not complete yet, but not nil either: it is walked
 	}
-	d.seen[t] = len(d.seen)
-	fmt.Fprintf(&d.text, "%v %s.%s ", t.Kind(), t.PkgPath(), t.Name())
-	if knownToCBOR(t) {
-		return
+	s = &seenType{len(d.seen), &plan{codec: d.codec}}
+	d.seen[t] = s
+	if !d.fill(s.plan, t, where) {
+		s.plan = nil
 	}
-	if by := marshalsBy(t); by != nil {
-		d.checkMarshaller(t, by, where)
-		return
+	return s.plan
+}
+
+// fill writes down t and makes its plan, and reports whether there is anything to walk.
+func (d *describer) fill(p *plan, t reflect.Type, where string) bool {
+	by := d.codec.marshalsBy(t)
+	fmt.Fprintf(&d.text, "%v %s.%s %v ", t.Kind(), t.PkgPath(), t.Name(), by)
+	d.checkMethods(t, by, where)
+	if by != nil {
+		return t == timeType && d.codec != asGob
 	}
 	switch t.Kind() {
-	case reflect.Func, reflect.Chan:
+	case reflect.Func, reflect.Chan, reflect.Complex64, reflect.Complex128, reflect.Uintptr, reflect.UnsafePointer:
 		d.fail(where, "is a %v, which can't be kept; %s", t, leaveOut)
 	case reflect.Interface:
 		if t.NumMethod() > 0 {
 			d.fail(where, "is the interface %v, which can't be decoded; make it a concrete type or any, or %s", t, leaveOut)
 		}
-	case reflect.Pointer, reflect.Slice:
-		d.describe(t.Elem(), where)
+		return true
+	case reflect.Pointer:
+		p.elem = d.describe(t.Elem(), where)
+		return p.elem != nil || d.codec != asGob && canBeNil(t.Elem())
+	case reflect.Slice:
+		p.elem = d.describe(t.Elem(), where)
 	case reflect.Array:
 		fmt.Fprintf(&d.text, "%d ", t.Len())
-		d.describe(t.Elem(), where)
+		p.elem = d.describe(t.Elem(), where)
 	case reflect.Map:
-		d.describe(t.Key(), where)
-		d.describe(t.Elem(), where)
+		if d.codec == asAny && t.Key().Kind() != reflect.String && asCBOR.marshalsBy(t.Key()) != textMarshaler {
+			d.fail(where, "is a %v in an any, where the keys of maps must be strings", t)
+		}
+		p.key = d.describe(t.Key(), where)
+		p.elem = d.describe(t.Elem(), where)
 	case reflect.Struct:
-		d.describeFields(t, where)
+		p.fields = d.describeFields(t, where, map[any]string{t: where})
 	}
+	return p.key != nil || p.elem != nil || p.fields != nil
 }
 
 const leaveOut = "tag the field cbor:\"-\" to leave it out"
 
-func (d *describer) describeFields(t reflect.Type, where string) {
-	exported := 0
-	named := map[string]string{} // the Go name of the field that is encoded by each name
+// describeFields writes down the fields of t and returns their plans. Taken holds what is encoded by each
+// name already, for t may be embedded in a struct that is encoded with its fields.
+func (d *describer) describeFields(t reflect.Type, where string, taken map[any]string) (plans []fieldPlan) {
 	d.text.WriteString("{")
+	kept := t.NumField() == 0
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Name == "_" {
 			fmt.Fprintf(&d.text, "%q ", f.Tag.Get("cbor")) // toarray
 		}
-		embedded := embedsStruct(f)
-		if !f.IsExported() && !embedded {
+		if !f.IsExported() && (d.codec == asGob || embeddedStruct(f) == nil) {
 			continue
 		}
-		exported++
-		at := where + "." + f.Name
-		tag, own := cborTag(f)
-		if tag == "-" {
-			if !own {
-				d.fail(at, "is tagged json:\"-\" and would be lost; tag it cbor:%q as well to keep it, or cbor:\"-\" to leave it out", f.Name)
-			}
-			continue
+		kept = true
+		if p := d.describeField(f, where+"."+f.Name, taken); p != nil {
+			plans = append(plans, fieldPlan{i, p})
 		}
-		if embedded && !f.IsExported() && f.Type.Kind() == reflect.Pointer {
-			d.fail(at, "embeds a pointer to an unexported struct, which can't be decoded; embed the struct, or %s", leaveOut)
-		}
-		name, _, _ := strings.Cut(tag, ",")
-		if name == "" && !embedded {
-			name = f.Name
-		}
-		if other, taken := named[name]; taken && name != "" {
-			d.fail(at, "is encoded as %q, as %s is, and both would be lost; tag one of them otherwise", name, other)
-		}
-		named[name] = f.Name
-		fmt.Fprintf(&d.text, "%s %q %t ", f.Name, tag, embedded)
-		d.describe(f.Type, at)
 	}
 	d.text.WriteString("} ")
-	if exported == 0 && t.NumField() > 0 {
+	if !kept {
 		d.fail(where, "is a %v, of which no field is exported: it would come back empty; give it MarshalBinary and UnmarshalBinary, or %s", t, leaveOut)
 	}
+	return plans
 }
 
-// cborTag returns the tag by which cbor encodes the field, and whether it is of cbor's own name.
-func cborTag(f reflect.StructField) (tag string, own bool) {
-	if tag = f.Tag.Get("cbor"); tag != "" {
-		return tag, true
+func (d *describer) describeField(f reflect.StructField, where string, taken map[any]string) *plan {
+	if d.codec == asGob {
+		return d.describe(f.Type, where)
 	}
-	return f.Tag.Get("json"), false
+	tag, own := f.Tag.Lookup("cbor")
+	if tag == "" {
+		tag, own = f.Tag.Get("json"), false
+	}
+	if tag == "-" {
+		if !own {
+			d.fail(where, "is tagged json:\"-\" and would be lost; tag it cbor:%q as well to keep it, or cbor:\"-\" to leave it out", f.Name)
+		}
+		return nil
+	}
+	fmt.Fprintf(&d.text, "%s %q %v ", f.Name, tag, f.Type.Kind())
+	name, options, _ := strings.Cut(tag, ",")
+	var key any = cmp.Or(name, f.Name)
+	inner := embeddedStruct(f)
+	inPlace := inner != nil && name == "" // its fields are encoded in its place
+	if inPlace {
+		key = inner
+	} else if slices.Contains(strings.Split(options, ","), "keyasint") {
+		key, _ = strconv.Atoi(name)
+		if d.codec == asAny {
+			d.fail(where, "is tagged keyasint in an any, where names must be strings")
+		}
+	}
+	if other, ok := taken[key]; ok {
+		d.fail(where, "is encoded as %v, as %s is, and one or both would be lost; tag it with another name, or %s", key, other, leaveOut)
+		return nil
+	}
+	taken[key] = where
+	switch {
+	case !f.IsExported() && (inner != f.Type || asCBOR.marshalsBy(inner) != nil):
+		d.fail(where, "embeds the unexported %v, which can't be decoded; export it, or %s", f.Type, leaveOut)
+		return nil
+	case !inPlace:
+		return d.describe(f.Type, where)
+	case asCBOR.marshalsBy(inner) != nil:
+		d.fail(where, "embeds a %v, which would be taken apart; give the field a name", inner)
+		return nil
+	}
+	fields := d.describeFields(inner, where, taken)
+	if fields == nil {
+		return nil
+	}
+	p := &plan{codec: d.codec, fields: fields}
+	if inner != f.Type {
+		p = &plan{codec: d.codec, elem: p}
+	}
+	return p
 }
 
-// embedsStruct reports whether the field's own fields are encoded in its place.
-func embedsStruct(f reflect.StructField) bool {
+// embeddedStruct returns the struct that the field embeds, itself or by a pointer, or nil.
+func embeddedStruct(f reflect.StructField) reflect.Type {
 	t := f.Type
-	for t.Kind() == reflect.Pointer {
+	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return f.Anonymous && t.Kind() == reflect.Struct
-}
-
-// marshalling is the interfaces by which a type encodes itself, in the order in which cbor looks for
-// them, each with the one that undoes it.
-var marshalling = []struct{ marshal, unmarshal reflect.Type }{
-	{reflect.TypeFor[cbor.Marshaler](), reflect.TypeFor[cbor.Unmarshaler]()},
-	{reflect.TypeFor[encoding.BinaryMarshaler](), reflect.TypeFor[encoding.BinaryUnmarshaler]()},
-	{reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[encoding.TextUnmarshaler]()},
-}
-
-// marshalsBy returns the interface by which cbor lets t encode itself, or nil.
-func marshalsBy(t reflect.Type) reflect.Type {
-	if t.Kind() == reflect.Pointer || t.Kind() == reflect.Interface {
-		return nil // what is behind it decides
+	if !f.Anonymous || t.Kind() != reflect.Struct {
+		return nil
 	}
+	return t
+}
+
+var (
+	timeType          = reflect.TypeFor[time.Time]()
+	binaryMarshaler   = reflect.TypeFor[encoding.BinaryMarshaler]()
+	binaryUnmarshaler = reflect.TypeFor[encoding.BinaryUnmarshaler]()
+	textMarshaler     = reflect.TypeFor[encoding.TextMarshaler]()
+	textUnmarshaler   = reflect.TypeFor[encoding.TextUnmarshaler]()
+	cborUnmarshaler   = reflect.TypeFor[cbor.Unmarshaler]()
+)
+
+// marshalling is the interfaces by which types encode themselves, in the order in which codecs look for
+// them, each with the one that undoes it, and who heeds it.
+var marshalling = []struct {
+	marshal, unmarshal reflect.Type
+	cbor, gob          bool
+}{
+	{reflect.TypeFor[gob.GobEncoder](), reflect.TypeFor[gob.GobDecoder](), false, true},
+	{reflect.TypeFor[cbor.Marshaler](), cborUnmarshaler, true, false},
+	{binaryMarshaler, binaryUnmarshaler, true, true},
+	{textMarshaler, textUnmarshaler, true, false},
+}
+
+// marshalsBy returns the interface by which the codec lets t encode itself, or nil.
+func (c codec) marshalsBy(t reflect.Type) reflect.Type {
 	for _, m := range marshalling {
-		if reflect.PointerTo(t).Implements(m.marshal) {
+		heeded := m.cbor
+		if c == asGob {
+			heeded = m.gob
+		}
+		if heeded && reflect.PointerTo(t).Implements(m.marshal) {
 			return m.marshal
 		}
 	}
 	return nil
 }
 
-func (d *describer) checkMarshaller(t, by reflect.Type, where string) {
+// checkMethods checks that what t's methods marshal, its methods unmarshal, and the reverse.
+func (d *describer) checkMethods(t, by reflect.Type, where string) {
+	has := reflect.PointerTo(t).Implements
 	for _, m := range marshalling {
-		if m.marshal == by && !reflect.PointerTo(t).Implements(m.unmarshal) {
+		if by != nil && by == m.marshal && !has(m.unmarshal) && d.codec == asCBOR {
 			d.fail(where, "is a %v, which is a %v and not a %v; add the method", t, m.marshal, m.unmarshal)
 		}
+	}
+	if by == nil {
+		if k := t.Kind(); has(cborUnmarshaler) || k == reflect.String && has(textUnmarshaler) || (k == reflect.Slice || k == reflect.Array) && has(binaryUnmarshaler) {
+			d.fail(where, "is a %v, which unmarshals itself and doesn't marshal itself; add the method", t)
+		}
+		return
 	}
 	if t.Kind() != reflect.Struct || t.NumField() == 1 {
 		return
@@ -183,9 +289,4 @@ func (d *describer) checkMarshaller(t, by reflect.Type, where string) {
 				"give the field a name, or write MarshalCBOR and UnmarshalCBOR", f.Type, by)
 		}
 	}
-}
-
-// knownToCBOR reports whether cbor encodes the type in a way of its own.
-func knownToCBOR(t reflect.Type) bool {
-	return t == reflect.TypeFor[time.Time]() || t == reflect.TypeFor[big.Int]() || t == reflect.TypeFor[cbor.Tag]()
 }

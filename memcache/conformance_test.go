@@ -60,7 +60,7 @@ func TestBackend(t *testing.T) {
 				},
 				Hang: func(t testing.TB) (b appcache.RawBackend, hang, resume func()) {
 					b, servers := start(t)
-					return b, each(t, servers, func(s *testserver.Server, t testing.TB) { pause(t, s) }), each(t, servers, (*testserver.Server).Resume)
+					return b, each(t, servers, (*testserver.Server).Pause), each(t, servers, (*testserver.Server).Resume)
 				},
 			})
 		})

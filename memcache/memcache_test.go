@@ -375,7 +375,7 @@ func TestClearWithOneServerThatHangs(t *testing.T) {
 	servers, addrs := three(t)
 	fill(t, open(t, addrs...))
 	b := memcache.SetTimeout(open(t, addrs...), 2*time.Second)
-	pause(t, servers[0])
+	servers[0].Pause(t)
 	err := b.Clear(t.Context())
 	require.ErrorContains(t, err, "clearing "+addrs[0])
 	for _, server := range servers[1:] {

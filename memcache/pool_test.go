@@ -296,7 +296,7 @@ func TestContextEndsAnOperationOnAnIdleConnection(t *testing.T) {
 	require.NoError(t, b.SetRaw(t.Context(), "b", []byte("b"), 0))
 	require.Equal(t, 1, memcache.Idle(b))
 	begin := time.Now()
-	pause(t, server)
+	server.Pause(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, _, err := b.GetRaw(ctx, "a")
@@ -394,7 +394,7 @@ func TestClose(t *testing.T) {
 	b := open(t, server.Addr)
 	occupy(t, server, b, 3)
 
-	pause(t, server)
+	server.Pause(t)
 	inUse := make(chan error)
 	go func() { inUse <- b.SetRaw(t.Context(), "k", []byte("v"), 0) }()
 	require.Eventually(t, func() bool { return memcache.Idle(b) == 2 }, patience, time.Millisecond)
@@ -439,7 +439,7 @@ func TestCloseLeavesACallersClientAlone(t *testing.T) {
 func occupy(t *testing.T, server *testserver.Server, b *memcache.Backend, n int) {
 	t.Helper()
 	for open := 0; open < min(n, memcache.MaxIdle); {
-		pause(t, server)
+		server.Pause(t)
 		var wg sync.WaitGroup
 		errs := make([]error, n)
 		for i := range n {

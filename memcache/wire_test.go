@@ -1,11 +1,8 @@
 package memcache_test
 
 import (
-	"bytes"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -15,7 +12,6 @@ import (
 	gomemcache "github.com/bradfitz/gomemcache/memcache"
 	"github.com/stretchr/testify/require"
 
-	"github.com/goappcache/appcache/internal/testserver"
 	"github.com/goappcache/appcache/memcache"
 )
 
@@ -79,26 +75,6 @@ func stat(t testing.TB, addr, name string) string {
 	}
 	require.Fail(t, "no such statistic", name)
 	return ""
-}
-
-// pause is server.Pause, and waits until the server has really stopped: the signal only asks it to.
-func pause(t testing.TB, server *testserver.Server) {
-	t.Helper()
-	pid := stat(t, server.Addr, "pid")
-	server.Pause(t)
-	threads, err := filepath.Glob("/proc/" + pid + "/task/*/stat")
-	require.NoError(t, err)
-	if len(threads) == 0 { // not on Linux
-		time.Sleep(100 * time.Millisecond)
-	}
-	require.Eventually(t, func() bool {
-		for _, thread := range threads {
-			if state, err := os.ReadFile(thread); err != nil || !bytes.Contains(state, []byte(") T ")) {
-				return false
-			}
-		}
-		return true
-	}, patience, time.Millisecond)
 }
 
 // listener is an address where connections behave badly. It is no memcached.

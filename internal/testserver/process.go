@@ -99,7 +99,16 @@ func (s *Server) Kill(tb testing.TB) {
 }
 
 // Pause makes the server hang: it keeps its connections and answers nothing until Resume.
-func (s *Server) Pause(tb testing.TB) { tb.Helper(); s.signal(tb, syscall.SIGSTOP) }
+func (s *Server) Pause(tb testing.TB) {
+	tb.Helper()
+	s.signal(tb, syscall.SIGSTOP)
+	// The signal only asks for it: another thread may answer for a moment yet.
+	for deadline := time.Now().Add(startTimeout); !stopped(s.process.cmd.Process.Pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("%s on %s doesn't stop", s.program.name, s.Addr)
+		}
+	}
+}
 
 // Resume lets a paused server go on.
 func (s *Server) Resume(tb testing.TB) { tb.Helper(); s.signal(tb, syscall.SIGCONT) }

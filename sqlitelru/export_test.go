@@ -1,0 +1,86 @@
+package sqlitelru
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Exec runs statements on the connection that b uses.
+func Exec(b *Backend, statements string) error {
+	return b.store.do(context.Background(), true, func(c *conn) error { return c.script(context.Background(), statements) })
+}
+
+// Query returns the first column of the first row of a query on the connection that b uses.
+func Query(b *Backend, query string) (v driver.Value, err error) {
+	err = b.store.do(context.Background(), true, func(c *conn) error {
+		row, err := c.row(quick, query)
+		if err == nil && row != nil {
+			v = row[0]
+		}
+		return err
+	})
+	return v, err
+}
+
+// Touches returns how many touches aren't written yet.
+func Touches(b *Backend) int {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	return len(b.store.touches)
+}
+
+// SetClock makes the last stamp given a later one, as after a clock that was wrong.
+func SetClock(b *Backend, stamp int64) { b.store.catchUp(stamp) }
+
+// Check returns an error when the tables contradict each other or what is in them is over the limits of b.
+func Check(b *Backend) error {
+	return b.store.do(context.Background(), true, func(c *conn) error {
+		row, err := c.row(quick, `SELECT slots, entries, bytes, clock, (SELECT count(*) FROM appcache_entries),
+			(SELECT coalesce(max(id), 0) FROM appcache_entries), (SELECT count(key) FROM appcache_entries),
+			(SELECT coalesce(sum(length(key) + length(value)), 0) FROM appcache_entries) FROM appcache_meta`)
+		if err != nil {
+			return err
+		}
+		n := make([]int64, len(row))
+		for i, v := range row {
+			n[i] = v.(int64)
+		}
+		slots, entries, bytes, clock := n[0], n[1], n[2], n[3]
+		if slots != n[4] || slots != n[5] || entries != n[6] || bytes != n[7] {
+			return fmt.Errorf("slots, entries, bytes are %d, %d, %d, and counted %d or %d, %d, %d", slots, entries, bytes, n[4], n[5], n[6], n[7])
+		}
+		if entries > b.maxSize || bytes > b.maxBytes {
+			return fmt.Errorf("%d entries of %d, %d bytes of %d", entries, b.maxSize, bytes, b.maxBytes)
+		}
+		used, wrong := map[int64]bool{}, error(nil)
+		err = c.each(quick, func(row []driver.Value) bool {
+			for i := range int64(perBlock) {
+				stamp := int64(binary.BigEndian.Uint64(row[1].([]byte)[8*i:]))
+				if stamp > clock || stamp < 0 {
+					wrong = fmt.Errorf("slot %d has the stamp %d, and the clock is %d", row[0].(int64)*perBlock+i, stamp, clock)
+				}
+				if stamp != 0 {
+					used[row[0].(int64)*perBlock+i] = true
+				}
+			}
+			return wrong == nil
+		}, "SELECT block, used FROM appcache_recency")
+		if err := errors.Join(err, wrong); err != nil {
+			return err
+		}
+		if int64(len(used)) != entries {
+			return fmt.Errorf("%d slots have a stamp, and there are %d entries", len(used), entries)
+		}
+		unused := error(nil)
+		err = c.each(quick, func(row []driver.Value) bool {
+			if !used[row[0].(int64)] {
+				unused = fmt.Errorf("slot %v has a key but no stamp", row[0])
+			}
+			return unused == nil
+		}, "SELECT id FROM appcache_entries WHERE key IS NOT NULL")
+		return errors.Join(err, unused)
+	})
+}

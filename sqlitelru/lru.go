@@ -1,0 +1,493 @@
+package sqlitelru
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"encoding/binary"
+	"maps"
+	"math"
+	"slices"
+)
+
+// What is in the database:
+//
+//   - appcache_entries: a row for each slot, numbered from 1 without a gap. A row stays where it is
+//     and is overwritten in place when the entry in it is evicted. One that isn't in use has no key
+//     and has expired at 0.
+//   - appcache_recency: when each slot was last used, 8 bytes a slot and perBlock slots a row, so that
+//     many notes are written with few statements, and all can be looked through quickly. 0: not in use.
+//   - appcache_meta: one row with the numbers of slots, entries, and bytes of keys and values, and the
+//     latest stamp. They are kept up to date in the transaction that changes them, for count(*) would
+//     read the whole table.
+//
+// Time is measured in stamps: microseconds of the wall clock, but each one more than the last, also
+// when the clock is put back.
+
+// perBlock is the number of slots in a row of appcache_recency: 4,000 bytes fit a page of 4 KiB.
+const perBlock = 500
+
+const (
+	touchLimit = 8192      // touches that are written out without waiting for flushAge
+	touchMax   = 1 << 16   // touches that are held while they can't be written out; more are lost
+	flushAge   = 1_000_000 // microseconds after which touches are written out
+)
+
+// A slot is a row of appcache_entries, with its stamp or with its size, the bytes of its key and value.
+type slot struct{ id, used, size int64 }
+
+// tick returns a stamp for now, microseconds of the wall clock.
+func (s *store) tick(now int64) int64 {
+	for {
+		last := s.clock.Load()
+		stamp := max(now, last+1)
+		if s.clock.CompareAndSwap(last, stamp) {
+			return stamp
+		}
+	}
+}
+
+// catchUp makes the stamps to come later than one that was found in the database.
+func (s *store) catchUp(stamp int64) {
+	for last := s.clock.Load(); last < stamp && !s.clock.CompareAndSwap(last, stamp); last = s.clock.Load() {
+	}
+}
+
+// touch notes that a slot was used.
+func (s *store) touch(id, stamp int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, noted := s.touches[id]
+	switch {
+	case noted:
+		s.touches[id] = max(old, stamp)
+	case len(s.touches) < touchMax:
+		if len(s.touches) == 0 {
+			s.since = stamp
+		}
+		s.touches[id] = stamp
+	}
+}
+
+// touched returns the stamp that is noted for a slot, or 0.
+func (s *store) touched(id int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.touches[id]
+}
+
+// due reports whether it is time to write the touches out.
+func (s *store) due(stamp int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.touches)
+	return n > 0 && stamp >= s.retryAt && (n >= touchLimit || stamp-s.since >= flushAge)
+}
+
+// take takes the touches out, to be written.
+func (s *store) take() map[int64]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.touches
+	s.touches = make(map[int64]int64, len(taken))
+	return taken
+}
+
+// flushIfDue writes the touches out after a read that has its answer already. So it doesn't wait, and
+// when it can't write the touches stay for the next time.
+func (s *store) flushIfDue(c *conn, stamp int64) {
+	if !s.due(stamp) {
+		return
+	}
+	if s.db != nil {
+		select {
+		case s.turn <- struct{}{}:
+			defer func() { <-s.turn }()
+		default:
+			return // to somebody who writes, and will see that they are due
+		}
+	}
+	if s.transaction(c, nil, 0, (*tx).flush) != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.retryAt = stamp + flushAge
+	}
+}
+
+// flush writes the touches out.
+func (s *store) flush(ctx context.Context) error {
+	s.mu.Lock()
+	n := len(s.touches)
+	s.mu.Unlock()
+	if n == 0 {
+		return nil
+	}
+	return s.write(ctx, nil, 0, (*tx).flush)
+}
+
+// A tx is a transaction that writes, begun for a key or for none.
+type tx struct {
+	s     *store
+	c     *conn
+	key   []byte
+	now   int64 // microseconds of the wall clock
+	stamp int64 // of what is done here
+
+	id, size int64 // the slot in which the key is, and the bytes of key and value; 0 when it isn't there
+	meta           // as changed here
+	oldMeta  meta  // as it was
+	loaded   bool  // both are known; see load
+
+	spare  int64 // a slot that was evicted here and may be overwritten; 0: none
+	blocks map[int64]*block
+	taken  map[int64]int64 // touches to put back if this fails
+
+	overwrites bool // an entry that was there, so that its use is to be noted
+}
+
+// meta is what appcache_meta holds.
+type meta struct{ slots, entries, bytes, clock int64 }
+
+type block struct {
+	used    []byte
+	changed bool
+}
+
+// write runs f in a transaction, when the lock can be had.
+func (s *store) write(ctx context.Context, key []byte, now int64, f func(*tx) error) error {
+	return s.do(ctx, true, func(c *conn) error { return s.transaction(c, key, now, f) })
+}
+
+// transaction runs f in a transaction. The caller has the turn.
+func (s *store) transaction(c *conn, key []byte, now int64, f func(*tx) error) error {
+	// Immediate: a transaction that begins by reading gets SQLITE_BUSY_SNAPSHOT at its first write, at once
+	// and whatever the timeout, when somebody else has written in between.
+	if err := c.exec(quick, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	t := &tx{s: s, c: c, key: key, now: now}
+	err := t.run(f)
+	if err == nil {
+		err = c.exec(quick, "COMMIT")
+	}
+	if err == nil {
+		if t.overwrites {
+			s.touch(t.id, t.stamp)
+		}
+		return nil
+	}
+	// SQLite may have rolled back by itself, and then says that no transaction is active.
+	if rollback := c.exec(quick, "ROLLBACK"); rollback != nil && code(rollback) != codeError {
+		c.broken = true
+	}
+	s.queue = nil
+	for id, used := range t.taken {
+		s.touch(id, used)
+	}
+	return err
+}
+
+func (t *tx) run(f func(*tx) error) error {
+	t.stamp = t.s.tick(t.now)
+	if t.key != nil {
+		row, err := t.c.row(quick, "SELECT id, length(key) + length(value) FROM appcache_entries WHERE key = ?", t.key)
+		if err != nil {
+			return err
+		}
+		if row != nil {
+			t.id, t.size = row[0].(int64), row[1].(int64)
+		}
+	}
+	if err := f(t); err != nil {
+		return err
+	}
+	if t.s.due(t.stamp) {
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if t.spare != 0 {
+		if err := t.wipe(t.spare); err != nil {
+			return err
+		}
+	}
+	if err := t.writeBlocks(); err != nil {
+		return err
+	}
+	if t.meta == t.oldMeta {
+		return nil
+	}
+	return t.c.exec(quick, "UPDATE appcache_meta SET slots = ?, entries = ?, bytes = ?, clock = ?", t.slots, t.entries, t.bytes, t.clock)
+}
+
+// load reads appcache_meta, which whoever changes something of it must do first.
+func (t *tx) load() error {
+	if t.loaded {
+		return nil
+	}
+	row, err := t.c.row(quick, "SELECT slots, entries, bytes, clock FROM appcache_meta")
+	if err != nil {
+		return err
+	}
+	if row == nil {
+		return errTables
+	}
+	t.meta = meta{row[0].(int64), row[1].(int64), row[2].(int64), row[3].(int64)}
+	t.oldMeta, t.loaded = t.meta, true
+	t.s.catchUp(t.clock)
+	t.stamp = t.s.tick(t.now)
+	return nil
+}
+
+// put stores the entry of t.key, with which the limits have been seen to.
+func (t *tx) put(key, value []byte, expires driver.Value) error {
+	t.bytes += int64(len(key)) + int64(len(value)) - t.size
+	if t.overwrites = t.id != 0; t.overwrites {
+		return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'') WHERE id = ?", expires, value, t.id)
+	}
+
+	t.id, t.spare = t.spare, 0
+	if t.id == 0 && t.slots > t.entries {
+		row, err := t.c.row(quick, "SELECT id FROM appcache_entries WHERE expires = 0")
+		if err != nil {
+			return err
+		}
+		if row == nil {
+			return errTables
+		}
+		t.id = row[0].(int64)
+	}
+	t.entries++
+	var err error
+	// A nil or empty slice binds NULL in the driver, hence ifnull.
+	if t.id != 0 {
+		err = t.c.exec(quick, "UPDATE appcache_entries SET key = ?, expires = ?, value = ifnull(?, x'') WHERE id = ?", key, expires, value, t.id)
+	} else {
+		t.slots++
+		t.id = t.slots
+		err = t.c.exec(quick, "INSERT INTO appcache_entries (id, key, expires, value) VALUES (?, ?, ?, ifnull(?, x''))", t.id, key, expires, value)
+	}
+	if err != nil {
+		return err
+	}
+	// Noting it wouldn't do: to other processes it would look as old as what was in the slot before.
+	return t.setUsed(t.id, t.stamp)
+}
+
+// evict takes the entry out that is to go first. Its slot is the spare one then.
+func (t *tx) evict() error {
+	v, err := t.victim()
+	if err != nil {
+		return err
+	}
+	if t.spare != 0 {
+		if err := t.wipe(t.spare); err != nil {
+			return err
+		}
+	}
+	t.spare = v.id
+	t.entries--
+	t.bytes -= v.size
+	return nil
+}
+
+// free takes an entry out and wipes its slot.
+func (t *tx) free(v slot) error {
+	if err := t.load(); err != nil {
+		return err
+	}
+	t.entries--
+	t.bytes -= v.size
+	t.id = 0
+	return t.wipe(v.id)
+}
+
+// wipe makes a slot one that isn't in use.
+func (t *tx) wipe(id int64) error {
+	if err := t.c.exec(quick, "UPDATE appcache_entries SET key = NULL, expires = 0, value = NULL WHERE id = ?", id); err != nil {
+		return err
+	}
+	return t.setUsed(id, 0)
+}
+
+// victim finds the entry to evict: one that has expired, or the one that was used least recently.
+//
+// To find the latter there is a queue of candidates, the least recently used ones when all the slots were
+// last looked through. What wasn't among them was used later than each of them, and whatever is used
+// gets a later stamp still. So the first in the queue that has kept its stamp is the one. That holds
+// across processes, for a stamp in the database never gets less.
+func (t *tx) victim() (slot, error) {
+	row, err := t.c.row(quick, `SELECT id, length(key) + length(value) FROM appcache_entries
+		WHERE expires > 0 AND expires <= ? AND id <> ? AND id <> ? ORDER BY expires LIMIT 1`, t.now, t.id, t.spare)
+	if err != nil {
+		return slot{}, err
+	}
+	if row != nil {
+		return slot{id: row[0].(int64), size: row[1].(int64)}, nil
+	}
+	for fresh := false; ; {
+		if len(t.s.queue) == 0 {
+			if fresh {
+				return slot{}, errTables
+			}
+			fresh = true
+			if err := t.fillQueue(); err != nil {
+				return slot{}, err
+			}
+			continue
+		}
+		v := t.s.queue[0]
+		t.s.queue = t.s.queue[1:]
+		if v.id == t.id || v.id == t.spare || !fresh && t.s.touched(v.id) > v.used {
+			continue // of a fresh queue, only reads that are still running can have touched it
+		}
+		if used, err := t.used(v.id); err != nil {
+			return slot{}, err
+		} else if used != v.used {
+			continue
+		}
+		row, err := t.c.row(quick, "SELECT length(key) + length(value) FROM appcache_entries WHERE id = ?", v.id)
+		if err != nil {
+			return slot{}, err
+		}
+		if row == nil || row[0] == nil {
+			return slot{}, errTables
+		}
+		v.size = row[0].(int64)
+		return v, nil
+	}
+}
+
+// fillQueue looks through all the slots for the sixteenth that was used longest ago.
+func (t *tx) fillQueue() error {
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if err := t.writeBlocks(); err != nil {
+		return err
+	}
+	want := max(64, int(t.entries/16))
+	limit := int64(math.MaxInt64)
+	oldest := make([]slot, 0, 2*want)
+	keep := func() {
+		slices.SortFunc(oldest, func(a, b slot) int { return cmp.Compare(a.used, b.used) })
+		if len(oldest) > want {
+			oldest = oldest[:want]
+			limit = oldest[want-1].used
+		}
+	}
+	err := t.c.each(quick, func(row []driver.Value) bool {
+		first, used := row[0].(int64)*perBlock, row[1].([]byte)
+		for i := range int64(len(used) / 8) {
+			if u := int64(binary.BigEndian.Uint64(used[8*i:])); u != 0 && u < limit {
+				oldest = append(oldest, slot{id: first + i, used: u})
+				if len(oldest) == cap(oldest) {
+					keep()
+				}
+			}
+		}
+		return true
+	}, "SELECT block, used FROM appcache_recency")
+	keep()
+	t.s.queue = oldest
+	return err
+}
+
+// flush writes the touches out.
+func (t *tx) flush() error {
+	if err := t.load(); err != nil {
+		return err
+	}
+	touches := t.s.take()
+	if t.taken == nil {
+		t.taken = touches
+	} else {
+		maps.Copy(t.taken, touches)
+	}
+	for id, stamp := range touches {
+		used, err := t.used(id)
+		if err != nil {
+			return err
+		}
+		if used == 0 || used >= stamp {
+			continue // somebody else has removed it, or has used it later
+		}
+		if err := t.setUsed(id, stamp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clear removes everything. It may take long, and so it watches ctx.
+func (t *tx) clear(ctx context.Context) error {
+	if err := t.load(); err != nil {
+		return err
+	}
+	for _, table := range []string{"appcache_entries", "appcache_recency"} {
+		if err := t.c.exec(ctx, "DELETE FROM "+table); err != nil {
+			return err
+		}
+	}
+	t.slots, t.entries, t.bytes = 0, 0, 0
+	t.s.queue = nil
+	return nil
+}
+
+// used returns the stamp of a slot as it is in the database; 0 when the slot isn't in use.
+func (t *tx) used(id int64) (int64, error) {
+	b, err := t.block(id / perBlock)
+	if err != nil {
+		return 0, err
+	}
+	return int64(binary.BigEndian.Uint64(b.used[id%perBlock*8:])), nil
+}
+
+func (t *tx) setUsed(id, stamp int64) error {
+	b, err := t.block(id / perBlock)
+	if err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint64(b.used[id%perBlock*8:], uint64(stamp))
+	b.changed = true
+	if stamp > t.clock {
+		t.clock = stamp
+	}
+	return nil
+}
+
+// block returns a row of appcache_recency, which writeBlocks writes back.
+func (t *tx) block(n int64) (*block, error) {
+	if b := t.blocks[n]; b != nil {
+		return b, nil
+	}
+	row, err := t.c.row(quick, "SELECT used FROM appcache_recency WHERE block = ?", n)
+	if err != nil {
+		return nil, err
+	}
+	b := &block{}
+	if row == nil {
+		b.used = make([]byte, 8*perBlock)
+	} else if b.used, _ = row[0].([]byte); len(b.used) != 8*perBlock {
+		return nil, errTables
+	}
+	if t.blocks == nil {
+		t.blocks = map[int64]*block{}
+	}
+	t.blocks[n] = b
+	return b, nil
+}
+
+func (t *tx) writeBlocks() error {
+	for n, b := range t.blocks {
+		if !b.changed {
+			continue
+		}
+		if err := t.c.exec(quick, `INSERT INTO appcache_recency (block, used) VALUES (?, ?)
+			ON CONFLICT (block) DO UPDATE SET used = excluded.used`, n, b.used); err != nil {
+			return err
+		}
+		b.changed = false
+	}
+	return nil
+}

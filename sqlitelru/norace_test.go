@@ -1,0 +1,5 @@
+//go:build !race
+
+package sqlitelru_test
+
+const raceEnabled = false

@@ -1,0 +1,200 @@
+package sqlitelru
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"weak"
+
+	"modernc.org/sqlite"
+)
+
+const (
+	// applicationID marks a file as one that Open has made (https://sqlite.org/pragma.html#pragma_application_id).
+	applicationID = 0x61707063 // "appc"
+
+	// version is that of the tables, in appcache_meta.
+	version = 1
+
+	memoryName = "appcache_memory"
+)
+
+const schema = `
+CREATE TABLE appcache_meta (version INTEGER NOT NULL, slots INTEGER NOT NULL, entries INTEGER NOT NULL,
+	bytes INTEGER NOT NULL, clock INTEGER NOT NULL);
+INSERT INTO appcache_meta VALUES (1, 0, 0, 0, 0);
+CREATE TABLE appcache_entries (id INTEGER PRIMARY KEY, key BLOB UNIQUE, expires INTEGER, value BLOB);
+CREATE INDEX appcache_expires ON appcache_entries (expires) WHERE expires IS NOT NULL;
+CREATE TABLE appcache_recency (block INTEGER PRIMARY KEY, used BLOB NOT NULL);
+`
+
+var errTables = errors.New("sqlitelru: the tables appcache_… contradict each other: they are damaged, or another program has written to them; Clear empties them")
+
+// damaged says what can be done about a damaged file of ours.
+func damaged(path string, err error) error {
+	return fmt.Errorf("sqlitelru: the cache %q is damaged; it may be deleted, and is made anew then: %w", path, err)
+}
+
+// InMemoryDB returns the database, one for the process, that New(nil, …) keeps its entries in. Its name,
+// appcache_memory, keeps it apart from other databases in memory. It is there for looking into it, and for
+// tables of the caller's own; don't close it.
+func InMemoryDB() *sql.DB {
+	return memory().inMemory
+}
+
+// memory makes the store of the database in memory. It has a connection of its own, which keeps the data:
+// the pool of InMemoryDB may close all its connections at any time.
+var memory = sync.OnceValue(func() *store {
+	// With vfs=memdb and a leading slash all connections share one database. cache=shared would too, but
+	// has locks that no timeout ends.
+	const dsn = "file:/" + memoryName + "?vfs=memdb"
+	db, err := sql.Open("sqlite", dsn+"&_txlock=immediate&_pragma=busy_timeout(10000)")
+	s := newStore()
+	s.connect = func(ctx context.Context) (*conn, error) {
+		c, err := dial(ctx, dsn)
+		if err != nil {
+			return nil, err
+		}
+		return c, s.makeTables(ctx, c, "")
+	}
+	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(*conn) error { return nil }) }
+	if err == nil {
+		err = s.prepare(context.Background())
+	}
+	if err != nil {
+		panic("sqlitelru: the database in memory: " + err.Error()) // the driver isn't there, or the memory is full
+	}
+	s.inMemory = db
+	stores.Lock()
+	defer stores.Unlock()
+	stores.byDB[db] = weak.Make(s)
+	return s
+})
+
+// fileStore returns the store of the file at path. It opens nothing yet.
+func fileStore(path string) (*store, error) {
+	if path == "" || path == ":memory:" || strings.HasPrefix(path, "file:") || strings.ContainsRune(path, 0) {
+		return nil, fmt.Errorf("sqlitelru: Open(%q): write the path of a file, or New(nil, …) for a cache in memory", path)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("sqlitelru: Open: %w", err)
+	}
+	slashed := filepath.ToSlash(path)
+	if !strings.HasPrefix(slashed, "/") {
+		slashed = "/" + slashed // a drive letter
+	}
+	// What changes the file, the journal mode, must wait until we know that the file is ours.
+	uri := url.URL{Scheme: "file", Path: slashed, RawQuery: fmt.Sprintf(
+		"_error_rc=1&_pragma=busy_timeout(%d)&_pragma=synchronous(normal)&_pragma=wal_autocheckpoint(8000)", sqliteSleep.Milliseconds())}
+	s := newStore()
+	s.path = path
+	s.connect = func(ctx context.Context) (*conn, error) {
+		c, err := dial(ctx, uri.String())
+		if err == nil {
+			if err = s.makeFile(ctx, c); err == nil {
+				return c, nil
+			}
+			_ = c.close()
+		}
+		if code(err) == codeNotADB {
+			return nil, fmt.Errorf("sqlitelru: %q is not a file of SQLite, and was left alone: %w", path, err)
+		}
+		return nil, fmt.Errorf("sqlitelru: opening %q: %w", path, err)
+	}
+	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(*conn) error { return nil }) }
+	return s, nil
+}
+
+// dial makes a connection.
+func dial(ctx context.Context, dsn string) (*conn, error) {
+	connector, err := sqlite.NewConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	d, err := connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(d)
+}
+
+// makeFile makes an empty file a cache, checks that any other is one, and refuses what isn't.
+func (s *store) makeFile(ctx context.Context, c *conn) error {
+	row, err := c.row(ctx, "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version")
+	if err != nil {
+		return err
+	}
+	switch id, version, tables := row[0].(int64), row[1].(int64), row[2].(int64); {
+	case id == applicationID:
+	case id == 0 && version == 0 && tables == 0:
+		// It can only be chosen while the file is empty, and lets freed space be given back later.
+		if err := c.exec(ctx, "PRAGMA auto_vacuum = INCREMENTAL"); err != nil {
+			return err
+		}
+	default:
+		return errors.New("this database is of another program, and was left alone: choose another path")
+	}
+	if ro, ok := c.driver.(interface{ IsReadOnly(string) (bool, error) }); ok {
+		if readOnly, err := ro.IsReadOnly("main"); err != nil || readOnly {
+			return errors.Join(err, errors.New("the file is read-only, and reading needs to write too"))
+		}
+	}
+	if err := c.exec(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+		return err
+	}
+	if err := s.makeTables(ctx, c, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+		if code := code(err); code == codeCorrupt || code == codeNotADB {
+			return damaged(s.path, err)
+		}
+		return err
+	}
+	return nil
+}
+
+// makeTables makes the tables, and runs more with it, when they aren't there. It checks their version, and
+// sets the clock.
+func (s *store) makeTables(ctx context.Context, c *conn, more string) error {
+	there := func() (bool, error) {
+		row, err := c.row(ctx, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'appcache_meta'")
+		return row != nil, err
+	}
+	found, err := there()
+	if err != nil {
+		return err
+	}
+	if !found {
+		if err := c.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+			return err
+		}
+		// Another process may have made them in the meantime.
+		if found, err = there(); err == nil && !found {
+			err = c.script(ctx, schema+more)
+		}
+		if err == nil {
+			err = c.exec(ctx, "COMMIT")
+		}
+		if err != nil {
+			_ = c.exec(quick, "ROLLBACK")
+			return err
+		}
+	}
+	row, err := c.row(ctx, "SELECT version, clock FROM appcache_meta")
+	if err != nil {
+		return err
+	}
+	if row == nil {
+		return errTables
+	}
+	if row[0] != driver.Value(int64(version)) {
+		return fmt.Errorf("sqlitelru: the tables are of version %v, and this program knows version %d: delete them or use another database", row[0], version)
+	}
+	s.catchUp(row[1].(int64))
+	return nil
+}
