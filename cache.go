@@ -82,6 +82,7 @@ type core struct {
 	prefix       string // escaped, with the slash after it
 	serialiser   Serialiser
 	compressor   Compressor
+	plain        bool // Raw and Gzip: what stands in the store is mostly the value
 	compressOver int
 	observe      func(context.Context, Event)
 	policy       policy
@@ -122,12 +123,15 @@ func New[V any](backend RawBackend, opts *Options) *Cache[V] {
 	if o.Timeout > 0 {
 		backend = timed{backend, o.Timeout}
 	}
+	_, raw := o.Serialiser.(Raw)
+	_, gzip := o.Compressor.(Gzip)
 	return &Cache[V]{core{
 		backend:      backend,
 		identity:     identity,
 		prefix:       string(append(appendPath(nil, o.Prefix), '/')),
 		serialiser:   o.Serialiser,
 		compressor:   o.Compressor,
+		plain:        raw && gzip,
 		compressOver: o.CompressOver,
 		observe:      o.Observe,
 		policy:       policy{o.StaleFor, o.EarlyRefresh, o.NotFoundTTL, o.Jitter},
@@ -257,26 +261,23 @@ func (c *Cache[V]) Path(ctx context.Context, key Key[V]) (string, error) {
 	return call.key, nil
 }
 
-func (c *Cache[V]) get(ctx context.Context, a address, err error) (V, bool, error) {
+func (c *Cache[V]) get(ctx context.Context, a address, err error) (value V, found bool, _ error) {
 	call := c.begin(OpGet)
 	if err == nil {
 		_, err = c.find(ctx, &call, a, false)
 	}
-	var v *V
 	outcome := Miss
 	if err == nil {
-		if v, _, outcome, err = c.lookUp(ctx, &call, 0); v == nil && outcome == Hit {
-			outcome = Miss // it is known that there is none
-		}
+		var e entry
+		value, outcome, err = c.lookUp(ctx, &call, 0, &e)
+	}
+	if outcome == absent {
+		outcome = Miss
 	}
 	if errors.Is(err, ErrNoNamespace) {
 		err = nil
 	}
-	err = c.end(ctx, &call, outcome, err)
-	if v == nil {
-		return *new(V), false, err
-	}
-	return *v, true, err
+	return value, outcome == Hit, c.end(ctx, &call, outcome, err)
 }
 
 func (c *Cache[V]) set(ctx context.Context, a address, err error, key Key[V], value V, ttl time.Duration, compress bool) error {
@@ -386,22 +387,22 @@ func (c *core) unplaced(a address) string {
 
 func (c *core) flightKey(path string) flight.Key { return flight.Key{Backend: c.identity, Path: path} }
 
-// lookUp returns what the store holds at the call's key, and what is to be known of it. A value that is stale for
-// less than staleFor counts. There is none where it isn't to be used, and where the entry is a Hit that
-// says that there is none.
-func (c *Cache[V]) lookUp(ctx context.Context, call *call, staleFor time.Duration) (*V, entry, Outcome, error) {
+// lookUp returns what the store holds at the call's key, and sets e to what is to be known of it. There is a value where
+// the outcome is Hit, or Stale for less than staleFor.
+func (c *Cache[V]) lookUp(ctx context.Context, call *call, staleFor time.Duration, e *entry) (value V, outcome Outcome, err error) {
 	data, found, err := c.backend.GetRaw(ctx, call.key)
 	if err != nil || !found {
-		return nil, entry{}, Miss, err
+		return value, Miss, err
 	}
 	call.size = len(data)
-	v := new(V)
-	e, outcome, err := c.decode(data, v, staleFor)
-	call.err = err
-	if e.absent || outcome != Hit && outcome != Stale {
-		v = nil
+	if c.plain && !hasMagic(data) && !(Gzip{}).IsCompressed(data) {
+		return value, Hit, Raw{}.Unmarshal(data, &value)
 	}
-	return v, e, outcome, nil
+	v := new(V)
+	if outcome, call.err = c.decode(data, v, staleFor, e); outcome == Hit || outcome == Stale {
+		value = *v
+	}
+	return value, outcome, nil
 }
 
 func (c *core) marshal(v any) ([]byte, error) {
@@ -437,42 +438,46 @@ func (c *core) compress(data []byte) ([]byte, error) {
 	return compressed, err
 }
 
-// decode sets what v points to from stored bytes. See unseal.
-func (c *core) decode(data []byte, v any, staleFor time.Duration) (e entry, outcome Outcome, err error) {
+// decode sets what v points to from stored bytes, and e as unseal does.
+func (c *core) decode(data []byte, v any, staleFor time.Duration, e *entry) (outcome Outcome, err error) {
 	// Whatever somebody wrote into the store, it mustn't end the program.
 	defer func() {
 		if p := recover(); p != nil {
 			outcome, err = Unreadable, fmt.Errorf("panic: %v", p)
 		}
 	}()
-	e, outcome, err = c.unseal(data, staleFor)
-	if err != nil || outcome == Miss || e.absent {
-		return e, outcome, err
+	outcome, err = c.unseal(data, staleFor, e)
+	if outcome != Hit && outcome != Stale {
+		return outcome, err
 	}
 	if err = c.serialiser.Unmarshal(e.body, v); err != nil {
 		outcome = Unreadable
 	}
-	return e, outcome, err
+	return outcome, err
 }
 
-// unseal undoes pack: the body of what it returns is the serialised value. The outcome is Hit, Stale for less than
-// staleFor, Miss for what is stale for longer, or Unreadable with the reason.
-func (c *core) unseal(data []byte, staleFor time.Duration) (e entry, outcome Outcome, err error) {
-	if e, err = openEnvelope(data); err != nil {
-		return e, Unreadable, err
+// unseal undoes pack: it sets e, whose body is then the serialised value. The outcome is Hit, Stale for less than
+// staleFor, Miss for what is stale for longer, absent, or Unreadable with the reason.
+func (c *core) unseal(data []byte, staleFor time.Duration, e *entry) (Outcome, error) {
+	if err := e.open(data); err != nil {
+		return Unreadable, err
 	}
-	outcome = Hit
+	outcome := Hit
 	if e.fresh {
 		if left := e.left(); left <= -staleFor {
-			return e, Miss, nil
+			return Miss, nil
 		} else if left <= 0 {
 			outcome = Stale
 		}
 	}
+	if e.absent {
+		return absent, nil
+	}
 	if e.compressed || !e.enveloped && c.compressor.IsCompressed(e.body) {
+		var err error
 		if e.body, err = c.compressor.Decompress(e.body); err != nil {
-			outcome = Unreadable
+			return Unreadable, err
 		}
 	}
-	return e, outcome, err
+	return outcome, nil
 }

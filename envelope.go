@@ -43,16 +43,17 @@ func hasMagic(data []byte) bool {
 	return len(data) >= len(envelopeMagic) && string(data[:len(envelopeMagic)]) == envelopeMagic
 }
 
-// openEnvelope takes stored bytes apart. The body is a part of data.
-func openEnvelope(data []byte) (entry, error) {
+// open sets e from stored bytes, of which the body is a part.
+func (e *entry) open(data []byte) error {
 	if !hasMagic(data) {
-		return entry{body: data}, nil
+		*e = entry{body: data}
+		return nil
 	}
 	if len(data) == len(envelopeMagic) {
-		return entry{}, errEnvelope
+		return errEnvelope
 	}
 	flags, rest := data[len(envelopeMagic)], data[len(envelopeMagic)+1:]
-	e := entry{
+	*e = entry{
 		enveloped:  true,
 		compressed: flags&flagCompressed != 0,
 		fresh:      flags&flagFresh != 0,
@@ -60,21 +61,21 @@ func openEnvelope(data []byte) (entry, error) {
 	}
 	if e.fresh {
 		if len(rest) < 8 {
-			return entry{}, errEnvelope
+			return errEnvelope
 		}
 		e.freshUntil, rest = int64(binary.BigEndian.Uint64(rest)), rest[8:]
 	}
 	if flags&flagCost != 0 {
 		if len(rest) < 4 {
-			return entry{}, errEnvelope
+			return errEnvelope
 		}
 		e.cost, rest = binary.BigEndian.Uint32(rest), rest[4:]
 	}
 	if flags >= flagsEnd || e.absent && (e.compressed || len(rest) > 0) {
-		return entry{}, errEnvelope
+		return errEnvelope
 	}
 	e.body = rest
-	return e, nil
+	return nil
 }
 
 // seal returns the bytes to store for e: its body as it is where nothing else is to be said and nobody

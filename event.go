@@ -33,7 +33,8 @@ const (
 	OpRefresh             Op = "refresh" // a load in the background, of an entry that GetVia served
 )
 
-// Outcome is how a call ended. The first four tell what Get and GetVia found in the store.
+// Outcome is how a call ended. The first four tell what Get and GetVia found in the store, also where
+// the getter failed after that: Err is then its error.
 type Outcome string
 
 // How an [Event]'s call can have ended.
@@ -43,8 +44,11 @@ const (
 	Miss       Outcome = "miss"
 	Unreadable Outcome = "unreadable" // a miss: there is an entry that can't be decompressed or decoded; Err says why
 	Done       Outcome = "done"       // set, invalidated or cleared
-	Failed     Outcome = "failed"     // the store couldn't answer, or the call returned an error
+	Failed     Outcome = "failed"     // the store couldn't answer, the arguments are wrong, or a setter failed
 )
+
+// absent is what the cache says to itself of an entry that says that the origin has no such value.
+const absent Outcome = "absent"
 
 // call is a call of a cache's method under way: what its Event and its error need.
 type call struct {

@@ -65,7 +65,7 @@ func TestEvents(t *testing.T) {
 			{"getter fails", nil, func() error {
 				_, _ = cache.GetVia(ctx, viaKey, 0, func(context.Context) ([]byte, error) { return nil, errOrigin })
 				return nil
-			}, with(via, appcache.Failed, 0, errOrigin)},
+			}, with(via, appcache.Miss, 0, errOrigin)},
 			{"set via, not stored", nil, func() error { return cache.SetVia(ctx, viaKey, []byte("12"), 0, set) },
 				appcache.Event{Op: appcache.OpSetVia, Outcome: appcache.Done, Key: "appcache/k", Size: 2, Err: errDown}},
 			{"negative TTL", all(nil), func() error { _ = cache.Set(ctx, viaKey, nil, -1); return nil },

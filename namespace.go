@@ -145,8 +145,8 @@ func (c *core) readToken(ctx context.Context, path string) ([]byte, error) {
 	if !found {
 		return nil, ErrNoNamespace
 	}
-	e, err := openEnvelope(data)
-	if err != nil || e.absent || e.stale() {
+	var e entry
+	if err := e.open(data); err != nil || e.absent || e.stale() {
 		return nil, ErrNoNamespace
 	}
 	return e.body, nil

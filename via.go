@@ -187,15 +187,16 @@ func (c *Cache[V]) getVia(ctx context.Context, key Key[V], ttl time.Duration, ge
 		return c.loadFor(ctx, &call, Miss, err, 0, &load[V]{c: c, key: key, getter: getter, path: c.unplaced(a), nowhere: true})
 	}
 	seen := flight.Seen(c.flightKey(path))
-	v, e, outcome, err := c.lookUp(ctx, &call, c.policy.staleFor)
-	switch {
-	case v != nil && (outcome == Stale || c.policy.early(&e)):
+	var e entry
+	value, outcome, err := c.lookUp(ctx, &call, c.policy.staleFor, &e)
+	if outcome == Stale || outcome == Hit && c.policy.early(&e) {
 		c.refresh(ctx, seen, saturated(e.left(), c.policy.staleFor), &load[V]{c: c, key: key, getter: getter, path: path, found: true, freshUntil: e.freshUntil})
-		fallthrough
-	case v != nil:
-		return *v, c.end(ctx, &call, outcome, nil)
-	case outcome == Hit:
-		return *new(V), c.absent(ctx, &call)
+	}
+	switch outcome {
+	case Hit, Stale:
+		return value, c.end(ctx, &call, outcome, nil)
+	case absent:
+		return value, c.noSuchValue(ctx, &call)
 	}
 	return c.loadFor(ctx, &call, outcome, err, seen, &load[V]{c: c, key: key, getter: getter, path: path, found: call.size > 0 || err != nil, freshUntil: e.freshUntil})
 }
@@ -255,8 +256,8 @@ func (c *core) orphaned(ctx context.Context, op Op, path string, err error) {
 	_ = c.end(ctx, &call, Failed, nil)
 }
 
-// absent ends a call to which the answer is that the origin has no such value.
-func (c *core) absent(ctx context.Context, call *call) error {
+// noSuchValue ends a call to which the answer is that the origin has no such value.
+func (c *core) noSuchValue(ctx context.Context, call *call) error {
 	call.err = ErrNotFound
 	_ = c.end(ctx, call, Hit, nil)
 	return call.wrap(ErrNotFound)
@@ -334,16 +335,15 @@ func (l *load[V]) lookAgain(ctx context.Context, f *flight.Load) bool {
 	if err != nil || !found {
 		return false
 	}
-	e, outcome, _ := l.c.decode(bytes.Clone(data), new(V), 0)
-	if outcome != Hit || l.found && e.fresh && e.freshUntil == l.freshUntil || !f.Undisturbed() {
+	var e entry
+	outcome, _ := l.c.decode(bytes.Clone(data), new(V), 0, &e)
+	if outcome != Hit && outcome != absent || l.found && e.fresh && e.freshUntil == l.freshUntil || !f.Undisturbed() {
 		return false
 	}
-	l.size, l.absent = len(data), e.absent
-	if e, _, err = l.c.unseal(data, 0); err != nil {
-		return false
-	}
+	l.size, l.absent = len(data), outcome == absent
+	_, err = l.c.unseal(data, 0, &e) // what was decoded was Unmarshal's to keep
 	l.data = e.body
-	return true
+	return err == nil
 }
 
 // store serialises the value and stores it, and returns why there can be no bytes of it.
@@ -396,12 +396,9 @@ func (l *load[V]) result(ctx context.Context, c *Cache[V], call *call, outcome O
 	}
 	switch {
 	case l.absent:
-		return *new(V), c.absent(ctx, call)
+		return *new(V), c.noSuchValue(ctx, call)
 	case l.err != nil:
 		call.err = l.err
-		if !errors.Is(l.err, ErrNotFound) {
-			outcome = Failed
-		}
 		_ = c.end(ctx, call, outcome, nil)
 		return *new(V), l.err
 	case l.own != nil:
