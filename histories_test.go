@@ -16,6 +16,11 @@ import (
 	"github.com/anishathalye/porcupine"
 	"github.com/goappcache/appcache"
 	"github.com/goappcache/appcache/cachetest"
+	"github.com/goappcache/appcache/internal/flight"
+	"github.com/goappcache/appcache/internal/testserver"
+	"github.com/goappcache/appcache/redis"
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
 )
 
 // A history is what several goroutines did at random with two caches over one backend, and what came of it.
@@ -80,6 +85,13 @@ func (w *world) context(ctx context.Context) (context.Context, context.CancelFun
 		return context.WithTimeout(ctx, w.unit*time.Duration(w.dice.n(30)))
 	}
 	return context.WithCancel(ctx)
+}
+
+// settle waits until nothing goes on with the backend any more.
+func (w *world) settle(backend appcache.RawBackend) {
+	for flight.Count(backend) > 0 {
+		time.Sleep(w.unit)
+	}
 }
 
 // together runs clients and waits for them.
@@ -286,6 +298,7 @@ func registerHistory(ctx context.Context, backend appcache.RawBackend, w *world)
 			mu.Unlock()
 		}
 	})
+	w.settle(shaken)
 	for key := range keys {
 		var of []porcupine.Operation
 		for _, op := range history {
@@ -465,6 +478,7 @@ func originHistory(ctx context.Context, backend appcache.RawBackend, w *world) s
 			cancel()
 		}
 	})
+	w.settle(shaken)
 	s, _ := wrong.Load().(string)
 	return s
 }
@@ -489,7 +503,6 @@ func newWorld(seed uint64, unit time.Duration) *world {
 func inMemory(t *testing.T, play func(context.Context, appcache.RawBackend, *world) string, seed uint64) (wrong string) {
 	synctest.Test(t, func(t *testing.T) {
 		wrong = play(t.Context(), cachetest.NewMemory(), newWorld(seed, 100*time.Microsecond))
-		time.Sleep(time.Minute) // loads that nobody waits for end meanwhile
 	})
 	return wrong
 }
@@ -508,6 +521,33 @@ func TestHistories(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// The same on Redis, in real time.
+func TestHistoriesOnRedis(t *testing.T) {
+	t.Parallel()
+	addr := testserver.Redis(t).Addr
+	for db, kind := range historyKinds {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			client := goredis.NewClient(&goredis.Options{Addr: addr, DB: db})
+			t.Cleanup(func() { require.NoError(t, client.Close()) })
+			backend := redis.New(client)
+			onStore(t, kind.play, backend)
+		})
+	}
+}
+
+// onStore plays histories on a store that is nobody else's.
+func onStore(t *testing.T, play func(context.Context, appcache.RawBackend, *world) string, backend appcache.RawBackend) {
+	start := rand.Uint64()
+	for i := range uint64(100) {
+		seed := start + i
+		require.NoError(t, backend.Clear(t.Context()))
+		if s := play(t.Context(), backend, newWorld(seed, 20*time.Microsecond)); s != "" {
+			t.Errorf("%s\nseed %d", s, seed)
 		}
 	}
 }

@@ -670,11 +670,13 @@ func TestOneTokenForAll(t *testing.T) {
 func TestOneCallWithoutAToken(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, cache *appcache.Cache[[]byte], b *spy) {
 		for _, ns := range []appcache.NamespaceKey{likesOf, appcache.NamespaceOf(changed)} {
-			for _, drop := range map[string]func(context.Context, *appcache.Cache[[]byte]) error{
+			for what, drop := range map[string]func(context.Context, *appcache.Cache[[]byte]) error{
 				"the key":       func(ctx context.Context, c *appcache.Cache[[]byte]) error { return c.Invalidate(ctx, likes(ns)) },
 				"the namespace": func(ctx context.Context, c *appcache.Cache[[]byte]) error { return c.InvalidateNamespace(ctx, ns) },
 				"everything":    func(ctx context.Context, c *appcache.Cache[[]byte]) error { return c.Clear(ctx) },
 			} {
+				require.NoError(t, cache.Set(t.Context(), changed, []byte("token"), 0))
+				require.NoError(t, cache.Set(t.Context(), likes(ns), []byte("v"), 0))
 				var calls atomic.Int64
 				var wg sync.WaitGroup
 				load := func() {
@@ -692,7 +694,7 @@ func TestOneCallWithoutAToken(t *testing.T) {
 				b.fail(errDown, nil, nil)
 				wg.Go(load)
 				synctest.Wait()
-				require.EqualValues(t, 2, calls.Load(), "who came after the change joined a load from before")
+				require.EqualValues(t, 2, calls.Load(), "who came after %s was dropped joined a load from before", what)
 				wg.Wait()
 				b.fail(nil, nil, nil)
 			}
@@ -706,10 +708,12 @@ func TestTokenIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cache := appcache.New[[]byte](slowReads{cachetest.NewMemory()}, nil)
 		var wg sync.WaitGroup
-		wg.Go(func() { require.NoError(t, cache.Set(t.Context(), likes(likesOf), []byte("v"), 0)) })
 		other := bytesKey{segments: []string{"other"}, namespace: likesOf}
-		for range 100 {
+		for i := range 100 {
 			wg.Go(func() { require.NoError(t, cache.Invalidate(t.Context(), other)) })
+			if i == 30 {
+				wg.Go(func() { require.NoError(t, cache.Set(t.Context(), likes(likesOf), []byte("v"), 0)) })
+			}
 			time.Sleep(20 * time.Millisecond)
 		}
 		wg.Wait()

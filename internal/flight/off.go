@@ -20,5 +20,5 @@ const (
 // Off is the protection that is switched off: none, but in a test that has a process for itself.
 var Off Protection
 
-// is reports whether the protection is on.
+// on reports whether the protection is on.
 func on(p Protection) bool { return Off != p }

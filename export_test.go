@@ -1,0 +1,4 @@
+package appcache
+
+// Bounded is for tests.
+var Bounded = bounded
