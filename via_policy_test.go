@@ -27,7 +27,7 @@ func requireVia(t *testing.T, cache *appcache.Cache[[]byte], want string, ttl ti
 	require.Equal(t, want, string(got))
 }
 
-func requireMiss(t *testing.T, cache *appcache.Cache[[]byte]) {
+func requireNotFound(t *testing.T, cache *appcache.Cache[[]byte]) {
 	t.Helper()
 	_, found, err := cache.Get(t.Context(), viaKey)
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestStale(t *testing.T) {
 		time.Sleep(59 * time.Second)
 		requireHit(t, cache, "1")
 		time.Sleep(2 * time.Second)
-		requireMiss(t, cache)
+		requireNotFound(t, cache)
 		require.Len(t, r.ofKind(appcache.OpGetVia), 1)
 
 		start := time.Now()
@@ -78,7 +78,7 @@ func TestStale(t *testing.T) {
 			require.NoError(t, e.Err)
 			require.NotZero(t, e.Size)
 		}
-		requireMiss(t, cache)
+		requireNotFound(t, cache)
 		time.Sleep(2 * time.Second)
 		require.EqualValues(t, 2, calls.Load())
 		requireHit(t, cache, "2")
@@ -296,7 +296,7 @@ func TestNotFound(t *testing.T) {
 			require.NotZero(t, e.Size)
 		}
 		require.Equal(t, 1, calls)
-		requireMiss(t, cache)
+		requireNotFound(t, cache)
 		require.Equal(t, appcache.Miss, r.one(t).Outcome)
 
 		require.NoError(t, cache.Set(t.Context(), viaKey, []byte("v"), 0))
@@ -471,18 +471,18 @@ func TestEntriesAcrossPolicies(t *testing.T) {
 		requireHit(t, plain, "v")
 		requireVia(t, plain, "v", time.Minute, neverGet(t))
 		time.Sleep(time.Minute)
-		requireMiss(t, plain)
+		requireNotFound(t, plain)
 		requireVia(t, plain, "w", time.Minute, get("w", &calls)) // it knows no window
 		require.Equal(t, "w", stored(t, b, "appcache/k"))
 
 		requireHit(t, policies, "w")
 		requireVia(t, policies, "w", time.Minute, neverGet(t))
 		time.Sleep(time.Minute)
-		requireMiss(t, policies)
+		requireNotFound(t, policies)
 
 		_, err := policies.GetVia(t.Context(), viaKey, 0, func(context.Context) ([]byte, error) { return nil, appcache.ErrNotFound })
 		require.ErrorIs(t, err, appcache.ErrNotFound)
-		requireMiss(t, plain)
+		requireNotFound(t, plain)
 		_, err = plain.GetVia(t.Context(), viaKey, 0, neverGet(t))
 		require.ErrorIs(t, err, appcache.ErrNotFound)
 		time.Sleep(time.Hour)
