@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/goappcache/appcache/internal/flight"
 	"github.com/goappcache/appcache/internal/testserver"
 	"github.com/goappcache/appcache/redis"
+	"github.com/goappcache/appcache/sqlitelru"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
@@ -535,6 +537,19 @@ func TestHistoriesOnRedis(t *testing.T) {
 			client := goredis.NewClient(&goredis.Options{Addr: addr, DB: db})
 			t.Cleanup(func() { require.NoError(t, client.Close()) })
 			backend := redis.New(client)
+			onStore(t, kind.play, backend)
+		})
+	}
+}
+
+func TestHistoriesOnSQLite(t *testing.T) {
+	t.Parallel()
+	for _, kind := range historyKinds {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			backend, err := sqlitelru.Open(filepath.Join(t.TempDir(), "cache.db"), nil)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, backend.Close()) })
 			onStore(t, kind.play, backend)
 		})
 	}

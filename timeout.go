@@ -50,11 +50,11 @@ func bounded(ctx context.Context, timeout time.Duration) (context.Context, func(
 // boundedContext is a context with a deadline whose timer is made when somebody first waits for it. Most
 // clients only read the deadline, and a timer for each operation is what 64 goroutines would meet at.
 type boundedContext struct {
-	context.Context // the parent
+	context.Context //nolint:containedctx // the parent: this is a context itself
 	deadline        time.Time
 
 	mu       sync.Mutex
-	timed    context.Context // what this one becomes when it is waited for or ends
+	timed    context.Context //nolint:containedctx // what this one becomes when it is waited for or ends
 	cancel   context.CancelFunc
 	released bool
 }

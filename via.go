@@ -356,10 +356,9 @@ func (l *load[V]) store(ctx context.Context, f *flight.Load, value V, ttl, cost 
 	if l.nowhere {
 		return nil
 	}
-	data, ttl, err = l.c.pack(l.key, value, l.data, false, ttl, cost)
-	if err != nil {
-		l.note = err
-		return nil
+	data, ttl, l.note = l.c.pack(l.key, value, l.data, false, ttl, cost)
+	if l.note != nil {
+		return nil //nolint:nilerr // the value is there, and only isn't stored
 	}
 	if flight.Off == flight.TokenFirst {
 		a, _ := addressOf(l.key)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -811,7 +810,7 @@ func TestPanicStack(t *testing.T) {
 		p := raised(func() {
 			_, _ = cache.GetVia(t.Context(), viaKey, 0, func(context.Context) ([]byte, error) { return whereItHappens() })
 		})
-		require.True(t, strings.Contains(p.(error).Error(), "whereItHappens"), "%v", p)
+		require.ErrorContains(t, p.(error), "whereItHappens")
 	})
 }
 

@@ -3,7 +3,6 @@ package appcache_test
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -27,14 +26,14 @@ func requireVia(t *testing.T, cache *appcache.Cache[[]byte], want string, ttl ti
 	require.Equal(t, want, string(got))
 }
 
-func requireNotFound(t *testing.T, cache *appcache.Cache[[]byte]) {
+func requireNone(t *testing.T, cache *appcache.Cache[[]byte]) {
 	t.Helper()
 	_, found, err := cache.Get(t.Context(), viaKey)
 	require.NoError(t, err)
 	require.False(t, found)
 }
 
-func requireHit(t *testing.T, cache *appcache.Cache[[]byte], want string) {
+func requireStored(t *testing.T, cache *appcache.Cache[[]byte], want string) {
 	t.Helper()
 	got, found, err := cache.Get(t.Context(), viaKey)
 	require.NoError(t, err)
@@ -61,9 +60,9 @@ func TestStale(t *testing.T) {
 		var calls atomic.Int64
 		requireVia(t, cache, "1", time.Minute, sleepy("1", time.Second, &calls))
 		time.Sleep(59 * time.Second)
-		requireHit(t, cache, "1")
+		requireStored(t, cache, "1")
 		time.Sleep(2 * time.Second)
-		requireNotFound(t, cache)
+		requireNone(t, cache)
 		require.Len(t, r.ofKind(appcache.OpGetVia), 1)
 
 		start := time.Now()
@@ -78,10 +77,10 @@ func TestStale(t *testing.T) {
 			require.NoError(t, e.Err)
 			require.NotZero(t, e.Size)
 		}
-		requireNotFound(t, cache)
+		requireNone(t, cache)
 		time.Sleep(2 * time.Second)
 		require.EqualValues(t, 2, calls.Load())
-		requireHit(t, cache, "2")
+		requireStored(t, cache, "2")
 		refreshes := r.ofKind(appcache.OpRefresh)
 		require.Len(t, refreshes, 1)
 		size := len(stored(t, b, "appcache/k"))
@@ -113,7 +112,7 @@ func TestRefreshFails(t *testing.T) {
 		time.Sleep(time.Second)
 		requireVia(t, cache, "v", time.Minute, func(context.Context) ([]byte, error) { return []byte("new"), nil })
 		synctest.Wait()
-		requireHit(t, cache, "new")
+		requireStored(t, cache, "new")
 	})
 }
 
@@ -296,7 +295,7 @@ func TestNotFound(t *testing.T) {
 			require.NotZero(t, e.Size)
 		}
 		require.Equal(t, 1, calls)
-		requireNotFound(t, cache)
+		requireNone(t, cache)
 		require.Equal(t, appcache.Miss, r.one(t).Outcome)
 
 		require.NoError(t, cache.Set(t.Context(), viaKey, []byte("v"), 0))
@@ -403,12 +402,12 @@ func TestLongTTLs(t *testing.T) {
 				}
 				requireVia(t, cache, "v", c.ttl, load)
 				require.Equal(t, []time.Duration{math.MaxInt64}, b.seen())
-				requireHit(t, cache, "v")
+				requireStored(t, cache, "v")
 				// The window of the refresh that follows is as long.
 				requireVia(t, cache, "v", c.ttl, load)
 				time.Sleep(time.Minute)
 				require.Equal(t, []time.Duration{math.MaxInt64, math.MaxInt64}, b.seen(), "the refresh was cancelled at once")
-				requireHit(t, cache, "v")
+				requireStored(t, cache, "v")
 			})
 		})
 	}
@@ -451,7 +450,7 @@ func TestClocksApart(t *testing.T) {
 				}
 				time.Sleep(2 * time.Second)
 				require.EqualValues(t, 1, calls.Load())
-				requireHit(t, cache, "ours")
+				requireStored(t, cache, "ours")
 			})
 		})
 	}
@@ -468,21 +467,21 @@ func TestEntriesAcrossPolicies(t *testing.T) {
 
 		requireVia(t, policies, "v", time.Minute, get("v", &calls))
 		require.True(t, strings.HasPrefix(stored(t, b, "appcache/k"), "\x00ac\x01"))
-		requireHit(t, plain, "v")
+		requireStored(t, plain, "v")
 		requireVia(t, plain, "v", time.Minute, neverGet(t))
 		time.Sleep(time.Minute)
-		requireNotFound(t, plain)
+		requireNone(t, plain)
 		requireVia(t, plain, "w", time.Minute, get("w", &calls)) // it knows no window
 		require.Equal(t, "w", stored(t, b, "appcache/k"))
 
-		requireHit(t, policies, "w")
+		requireStored(t, policies, "w")
 		requireVia(t, policies, "w", time.Minute, neverGet(t))
 		time.Sleep(time.Minute)
-		requireNotFound(t, policies)
+		requireNone(t, policies)
 
 		_, err := policies.GetVia(t.Context(), viaKey, 0, func(context.Context) ([]byte, error) { return nil, appcache.ErrNotFound })
 		require.ErrorIs(t, err, appcache.ErrNotFound)
-		requireNotFound(t, plain)
+		requireNone(t, plain)
 		_, err = plain.GetVia(t.Context(), viaKey, 0, neverGet(t))
 		require.ErrorIs(t, err, appcache.ErrNotFound)
 		time.Sleep(time.Hour)
@@ -550,7 +549,7 @@ func TestBackendPanics(t *testing.T) {
 		calls := 0
 		for range 2 {
 			p := raised(func() { _, _ = cache.GetVia(t.Context(), viaKey, 0, get("v", &calls)) })
-			require.True(t, errors.Is(p.(error), errDown))
+			require.ErrorIs(t, p.(error), errDown)
 		}
 		require.NotNil(t, raised(func() { _ = cache.Set(t.Context(), viaKey, nil, 0) }))
 		require.NotNil(t, raised(func() { _, _ = cache.GetVia(t.Context(), likes(likesOf), 0, get("v", &calls)) }))

@@ -72,17 +72,17 @@ var (
 	ErrGoexit = errors.New("the getter called runtime.Goexit")
 )
 
-// Panic is what a load panicked with, and is raised again in each caller. It is an error so that
+// PanicError is what a load panicked with, and is raised again in each caller. It is an error so that
 // whoever recovers can look through it.
-type Panic struct {
+type PanicError struct {
 	Value any
 	Stack []byte
 }
 
-func (p *Panic) Error() string { return fmt.Sprintf("%v\n\n%s", p.Value, p.Stack) }
+func (p *PanicError) Error() string { return fmt.Sprintf("%v\n\n%s", p.Value, p.Stack) }
 
 // Unwrap returns the value if that is an error.
-func (p *Panic) Unwrap() error {
+func (p *PanicError) Unwrap() error {
 	err, _ := p.Value.(error)
 	return err
 }

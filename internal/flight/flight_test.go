@@ -2,7 +2,6 @@ package flight_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -223,8 +222,8 @@ func TestRefreshPanicsAtTheEndOfItsWindow(t *testing.T) {
 				time.Sleep(time.Second)
 				panic("in a refresh")
 			}, func(err error) {
-				var p *flight.Panic
-				require.True(t, errors.As(err, &p))
+				var p *flight.PanicError
+				require.ErrorAs(t, err, &p)
 				require.Equal(t, "in a refresh", p.Value)
 				told.Add(1)
 			})

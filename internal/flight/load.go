@@ -37,7 +37,7 @@ type Load struct {
 type Run func(ctx context.Context, l *Load, again bool) any
 
 // Call joins the load of k by a caller of the same kind, or starts one, and returns what its run
-// returned. It leaves when ctx is done. A panic of run is raised again, as a *Panic, in each caller; if there
+// returned. It leaves when ctx is done. A panic of run is raised again, as a *PanicError, in each caller; if there
 // is none left, orphan is called with that, or with ErrGoexit.
 func Call(ctx context.Context, k Key, kind any, seen uint64, run Run, orphan func(error)) (any, error) {
 	outer, _ := ctx.Value(loadKey{}).(*Load)
@@ -74,7 +74,7 @@ func Call(ctx context.Context, k Key, kind any, seen uint64, run Run, orphan fun
 		}
 		<-l.done // it ended at the same time, and counts on being heard
 	}
-	if p, ok := l.err.(*Panic); ok { //nolint:errorlint // it is never wrapped
+	if p, ok := l.err.(*PanicError); ok { //nolint:errorlint // it is never wrapped
 		panic(p)
 	}
 	return l.value, l.err
@@ -143,7 +143,7 @@ func (l *Load) start(ctx context.Context, again bool, run Run, orphan func(error
 		returned := false
 		defer func() {
 			if p := recover(); p != nil {
-				l.err = &Panic{p, debug.Stack()}
+				l.err = &PanicError{p, debug.Stack()}
 			} else if !returned {
 				l.err = ErrGoexit
 			}
