@@ -52,7 +52,8 @@ type RawBackend interface {
 
 // The errors that callers branch on. They come back wrapped: compare with [errors.Is].
 var (
-	// ErrNegativeTTL says that a negative TTL was given. Nothing was sent to the store.
+	// ErrNegativeTTL says that a negative TTL was given. Nothing was sent to the store, unless it is
+	// the getter of GetViaTTL that gave it: then the value wasn't.
 	ErrNegativeTTL = errors.New("the TTL is negative")
 
 	// ErrEmptyKey says that a key has no segment that isn't empty. Nothing was sent to the store.
@@ -62,8 +63,8 @@ var (
 	// the keys below it have no place.
 	ErrNoNamespace = errors.New("nothing is stored under the namespace's key")
 
-	// ErrTooLarge says that a value is larger than the store or the compressor takes. Nothing was
-	// sent to the store, and the entry that was there stays.
+	// ErrTooLarge says that a value is larger than the store or the compressor takes. It wasn't sent,
+	// and the entry that was there stays.
 	ErrTooLarge = errors.New("the value is too large")
 
 	// ErrNotFound is for getters to return, wrapped or not, when the origin has no such value.

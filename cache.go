@@ -53,7 +53,8 @@ type Options struct {
 	EarlyRefresh float64
 
 	// NotFoundTTL is for how long it is remembered that the origin has no such value, which a getter
-	// says by an error that wraps [ErrNotFound]. 0: it isn't, and what was stored is removed.
+	// says by an error that wraps [ErrNotFound]. Only that is remembered, and not the getter's own error.
+	// 0: it isn't, and what was stored is removed.
 	NotFoundTTL time.Duration
 
 	// Jitter shortens each TTL by a random part of up to this fraction, so that entries that were stored together
@@ -64,14 +65,16 @@ type Options struct {
 // Cache keeps values of type V in a [RawBackend]. It is made by [New], never changes after that, and is
 // safe for concurrent use. The zero value is of no use.
 //
-// A program makes one backend, and over it one Cache for each type that it keeps.
+// A program makes one backend value, a pointer usually, and over it one Cache for each type that it
+// keeps. Caches over two backend values don't know of each other's loads and writes, even if the store
+// is the same: see [Cache.GetVia].
 //
 // A miss is found == false and never an error; an error means that the store couldn't answer, or that
 // the arguments are wrong. A value that comes with an error, or that wasn't found, is zero.
 //
 // TTLs are how long an entry lives, in whatever units the store knows; see the backends for how late it
 // may go. 0 is for ever, and a negative TTL is [ErrNegativeTTL]. A key whose segments are all empty, and a
-// nil key, is [ErrEmptyKey]. Errors are wrapped with the operation and the path of the key, and never hold the
+// nil interface in place of one, is [ErrEmptyKey]. Errors are wrapped with the operation and the path of the key, and never hold the
 // value.
 type Cache[V any] struct{ core }
 
@@ -114,7 +117,7 @@ func New[V any](backend RawBackend, opts *Options) *Cache[V] {
 		panic(fmt.Sprintf("appcache.New[%v]: %v", t, err))
 	}
 	var identity any
-	if reflect.ValueOf(backend).Comparable() {
+	if reflect.ValueOf(backend).Comparable() && backend == backend { //nolint:gocritic,staticcheck // a NaN in it
 		identity = backend
 	}
 	if flight.Off == flight.OneTable {
@@ -140,7 +143,7 @@ func New[V any](backend RawBackend, opts *Options) *Cache[V] {
 
 // check returns what is wrong with the arguments of New.
 func check(backend RawBackend, o *Options, t reflect.Type) error {
-	if backend == nil || isNilPointer(backend) {
+	if backend == nil || isNil(backend) {
 		return errors.New("the backend is nil; pass one, such as redis.New(client)")
 	}
 	if _, err := pathAddress(o.Prefix); err != nil {
@@ -158,13 +161,13 @@ func check(backend RawBackend, o *Options, t reflect.Type) error {
 	if !(o.Jitter >= 0 && o.Jitter < 1) {
 		return fmt.Errorf("Options.Jitter is %v; write a fraction under 1, or 0 for none", o.Jitter)
 	}
-	if g, ok := o.Compressor.(Gzip); ok {
+	if isNil(o.Serialiser) || isNil(o.Compressor) {
+		return errors.New("Options.Serialiser or Compressor is a nil pointer; pass a value, or leave it nil")
+	}
+	if g, ok := o.Compressor.(interface{ check() error }); ok { // a Gzip, or a pointer to one
 		if err := g.check(); err != nil {
 			return err
 		}
-	}
-	if isNilPointer(o.Serialiser) || isNilPointer(o.Compressor) {
-		return errors.New("Options.Serialiser or Compressor is a nil pointer; pass a value, or leave it nil")
 	}
 	if s, ok := o.Serialiser.(typeChecker); ok {
 		return s.checkType(t)
@@ -172,9 +175,12 @@ func check(backend RawBackend, o *Options, t reflect.Type) error {
 	return nil
 }
 
-func isNilPointer(v any) bool {
-	r := reflect.ValueOf(v)
-	return r.Kind() == reflect.Pointer && r.IsNil()
+func isNil(v any) bool {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Func, reflect.Chan:
+		return r.IsNil()
+	}
+	return false
 }
 
 // Get returns the value stored under key.
@@ -265,6 +271,8 @@ func (c *Cache[V]) get(ctx context.Context, a address, err error) (value V, foun
 	call := c.begin(OpGet)
 	if err == nil {
 		_, err = c.find(ctx, &call, a, false)
+	} else {
+		call.key = c.join(a)
 	}
 	outcome := Miss
 	if err == nil {
@@ -308,6 +316,8 @@ func (c *Cache[V]) invalidate(ctx context.Context, a address, err error) error {
 	call := c.begin(OpInvalidate)
 	if err == nil {
 		err = c.remove(ctx, &call, a, nil)
+	} else {
+		call.key = c.join(a)
 	}
 	return c.end(ctx, &call, Done, err)
 }
@@ -440,20 +450,29 @@ func (c *core) compress(data []byte) ([]byte, error) {
 
 // decode sets what v points to from stored bytes, and e as unseal does.
 func (c *core) decode(data []byte, v any, staleFor time.Duration, e *entry) (outcome Outcome, err error) {
-	// Whatever somebody wrote into the store, it mustn't end the program.
-	defer func() {
-		if p := recover(); p != nil {
-			outcome, err = Unreadable, fmt.Errorf("panic: %v", p)
-		}
-	}()
-	outcome, err = c.unseal(data, staleFor, e)
-	if outcome != Hit && outcome != Stale {
-		return outcome, err
+	outcome = Unreadable // unless it gets further than a panic
+	defer recovered(&err)
+	found, err := c.unseal(data, staleFor, e)
+	if err == nil && (found == Hit || found == Stale) {
+		err = c.serialiser.Unmarshal(e.body, v)
 	}
-	if err = c.serialiser.Unmarshal(e.body, v); err != nil {
-		outcome = Unreadable
+	if err == nil {
+		outcome = found
 	}
 	return outcome, err
+}
+
+// unmarshal is the serialiser's, of which a panic is an error.
+func (c *core) unmarshal(data []byte, v any) (err error) {
+	defer recovered(&err)
+	return c.serialiser.Unmarshal(data, v)
+}
+
+// recovered makes an error of a panic: whatever somebody wrote into the store, it mustn't end the program.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic: %v", p)
+	}
 }
 
 // unseal undoes pack: it sets e, whose body is then the serialised value. The outcome is Hit, Stale for less than

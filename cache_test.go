@@ -2,7 +2,7 @@ package appcache_test
 
 import (
 	"context"
-	"errors"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -278,6 +278,8 @@ func TestNewPanics(t *testing.T) {
 		{"compress over", func() { appcache.New[int](b, &appcache.Options{CompressOver: -1}) }, "Options.CompressOver is -1; write"},
 		{"gzip level", func() { appcache.New[int](b, &appcache.Options{Compressor: appcache.Gzip{Level: 10}}) }, "Gzip.Level is 10; write"},
 		{"gzip size", func() { appcache.New[int](b, &appcache.Options{Compressor: appcache.Gzip{MaxSize: -1}}) }, "Gzip.MaxSize is -1; write"},
+		{"gzip pointer", func() { appcache.New[int](b, &appcache.Options{Compressor: &appcache.Gzip{Level: 42}}) }, "Gzip.Level is 42; write"},
+		{"nil map", func() { appcache.New[int](mapBackend(nil), nil) }, "the backend is nil; pass one"},
 		{"nil compressor", func() { appcache.New[int](b, &appcache.Options{Compressor: (*appcache.Gzip)(nil)}) }, "is a nil pointer"},
 		{"nil serialiser", func() { appcache.New[int](b, &appcache.Options{Serialiser: (*appcache.JSON)(nil)}) }, "is a nil pointer"},
 		{"raw of an int", func() { appcache.New[int](b, &appcache.Options{Serialiser: appcache.Raw{}}) }, "Raw keeps []byte and string, not int"},
@@ -293,6 +295,46 @@ func TestNewPanics(t *testing.T) {
 			}()
 			c.make()
 		})
+	}
+}
+
+// mapBackend is a backend that can be nil without being a pointer.
+type mapBackend map[string]string
+
+func (mapBackend) GetRaw(context.Context, string) ([]byte, bool, error)        { return nil, false, nil }
+func (mapBackend) SetRaw(context.Context, string, []byte, time.Duration) error { return nil }
+func (mapBackend) InvalidateRaw(context.Context, string) error                 { return nil }
+func (mapBackend) Clear(context.Context) error                                 { return nil }
+
+// oddBackend isn't equal to itself if its number isn't one.
+type oddBackend struct {
+	*cachetest.Memory
+	number float64
+}
+
+// Any value can be a backend, also one that can't be a key of a map.
+func TestBackendsByValue(t *testing.T) {
+	t.Parallel()
+	type uncomparable struct {
+		*cachetest.Memory
+		_ []int
+	}
+	for _, b := range []appcache.RawBackend{
+		oddBackend{cachetest.NewMemory(), math.NaN()}, oddBackend{cachetest.NewMemory(), 1}, uncomparable{Memory: cachetest.NewMemory()},
+	} {
+		cache := appcache.New[[]byte](b, nil)
+		calls := 0
+		for range 2 {
+			got, err := cache.GetVia(t.Context(), viaKey, 0, get("loaded", &calls))
+			require.NoError(t, err)
+			require.Equal(t, "loaded", string(got))
+		}
+		require.Equal(t, 1, calls)
+		require.NoError(t, cache.Invalidate(t.Context(), viaKey))
+		require.NoError(t, cache.Clear(t.Context()))
+		_, found, err := cache.Get(t.Context(), viaKey)
+		require.NoError(t, err)
+		require.False(t, found)
 	}
 }
 
@@ -348,7 +390,7 @@ func TestErrorsAreSeenThrough(t *testing.T) {
 	b.fail(&storeError{code: 7}, nil, nil)
 	_, _, err := appcache.New[string](b, nil).GetByStr(t.Context(), "k")
 	var e *storeError
-	require.True(t, errors.As(err, &e))
+	require.ErrorAs(t, err, &e)
 	require.Equal(t, 7, e.code)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -59,13 +60,15 @@ func (g Gzip) Compress(data []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	defer gzipWriters[level].Put(w)
+	defer func() {
+		w.Reset(nil) // a pooled writer must not hold on to the output
+		gzipWriters[level].Put(w)
+	}()
 	w.Reset(&out)
 	if _, err := w.Write(data); err != nil {
 		return nil, err
 	}
 	err := w.Close()
-	w.Reset(nil) // a pooled writer must not hold on to the output
 	return out.Bytes(), err
 }
 
@@ -78,8 +81,12 @@ func (g Gzip) Decompress(data []byte) ([]byte, error) {
 	if r == nil {
 		r = new(gzip.Reader)
 	}
-	defer gzipReaders.Put(r)
-	if err := r.Reset(bytes.NewReader(data)); err != nil {
+	source := bytes.NewReader(data)
+	defer func() {
+		source.Reset(nil) // a pooled reader must not hold on to the entry
+		gzipReaders.Put(r)
+	}()
+	if err := r.Reset(source); err != nil {
 		return nil, err
 	}
 	out, err := readAtMost(r, g.maxSize(), sizeHint(data, g.maxSize()))
@@ -106,7 +113,7 @@ func (g Gzip) maxSize() int {
 	if g.MaxSize == 0 {
 		return defaultGzipMaxSize
 	}
-	return g.MaxSize
+	return min(g.MaxSize, math.MaxInt-1) // there is always one more to count
 }
 
 func (g Gzip) check() error {

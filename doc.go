@@ -1,6 +1,6 @@
 // Package appcache puts Go values of any type into Redis, memcached or SQLite through one typed interface.
 //
-//	backend := redis.New(nil) // or memcache.New(nil, nil), or sqlitelru.New(nil, nil)
+//	backend := redis.New(nil) // or memcache.New(nil, nil); sqlitelru.New(nil, nil) also returns an error
 //	users := appcache.New[User](backend, nil)
 //	user, err := users.GetVia(ctx, appcache.StringKey[User]("users/54"), time.Hour, loadAda)
 //

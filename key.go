@@ -81,7 +81,7 @@ func addressAt[V any](key Key[V], depth int) (address, error) {
 	if n := key.NamespaceKey(); n != nil {
 		namespace, err := namespaceAddress(n, depth)
 		if err != nil {
-			return address{}, err
+			return a, err // with the segments, for the error's text
 		}
 		a.namespace = &namespace
 	}

@@ -68,10 +68,10 @@ func namespaceAddress(namespace NamespaceKey, depth int) (address, error) {
 		return address{}, errNamespaceDepth
 	}
 	a, err := namespace.address(depth + 1)
-	if err != nil {
-		return address{}, fmt.Errorf("the namespace: %w", err)
+	if errors.Is(err, ErrEmptyKey) && depth == 0 {
+		err = fmt.Errorf("of the namespace, %w", err)
 	}
-	return a, nil
+	return a, err
 }
 
 // locate returns the path of the key at a. Where its namespace has no token it makes one, if create is

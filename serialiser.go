@@ -66,7 +66,8 @@ func (functions[V]) checkType(t reflect.Type) error {
 // Raw stores []byte and string (these types exactly) as their bytes. It is the default for them, and
 // an error for all others. A nil slice comes back empty and not nil.
 //
-// The slice that Get returns is the backend's, without another copy, and the caller's own.
+// The slice that Get returns is the backend's, without another copy, and the caller's own. Whatever is stored under a
+// path is a []byte and a string, also an entry of another type: nothing tells them apart.
 type Raw struct{}
 
 // Marshal returns the bytes of a *[]byte, not copied, or of a *string.
@@ -129,6 +130,9 @@ func (Gob) Marshal(v any) (data []byte, err error) {
 	if err := shapeOf(asGob, reflect.TypeOf(v).Elem()).check(v); err != nil {
 		return nil, err
 	}
+	if p := reflect.ValueOf(v).Elem(); p.Kind() == reflect.Pointer && p.IsNil() {
+		return nil, errGobNil // which gob would send as a zero value
+	}
 	defer func() {
 		// gob panics where there is a nil pointer that it would have to send.
 		if p := recover(); p != nil {
@@ -140,7 +144,10 @@ func (Gob) Marshal(v any) (data []byte, err error) {
 	return b.Bytes(), err
 }
 
-var errGobRest = errors.New("gob: there is more than one value")
+var (
+	errGobNil  = errors.New("gob: the value is a nil pointer")
+	errGobRest = errors.New("gob: there is more than one value")
+)
 
 // Unmarshal decodes data, which must be one value and nothing else.
 func (Gob) Unmarshal(data []byte, v any) error {

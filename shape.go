@@ -112,7 +112,7 @@ func (d *describer) fill(p *plan, t reflect.Type, where string) bool {
 	}
 	switch t.Kind() {
 	case reflect.Func, reflect.Chan, reflect.Complex64, reflect.Complex128, reflect.Uintptr, reflect.UnsafePointer:
-		d.fail(where, "is a %v, which can't be kept; %s", t, leaveOut)
+		d.fail(where, "is a %v, which can't be kept; use another type, a serialiser of your own, or %s", t, leaveOut)
 	case reflect.Interface:
 		if t.NumMethod() > 0 {
 			d.fail(where, "is the interface %v, which can't be decoded; make it a concrete type or any, or %s", t, leaveOut)

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Types that can't be kept, for TestNewRefuses.
+// Types that can't be kept, for TestNewRefusesWhatWouldBeLost.
 type (
 	hidden  struct{ n int }
 	dropped struct {

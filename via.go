@@ -34,7 +34,9 @@ import (
 //
 // # Loads
 //
-// Of one key, one getter runs at a time in the process: other callers that miss wait for it. Each returns when
+// Of one key and type, one getter runs at a time in the process: other callers that miss wait for it.
+// A second one may run beside a getter that was cancelled and goes on, and beside one whose value is known to be
+// out of date. Over a backend that can't be compared, such as a struct by value with a slice in it, nobody waits. Each returns when
 // its own ctx is done. The getter's context carries the values of the first caller's and is cancelled when the last
 // caller has left. Each caller gets a value of its own, decoded from the serialised bytes.
 //
@@ -46,9 +48,12 @@ import (
 //
 // The store is never in the way: where it can't be read the getter is called, and where the value
 // can't be stored it is returned all the same. [Options.Observe] is told. What GetVia itself fails for
-// is a negative TTL, an empty key, a context that is done, and a value that can't be serialised and
-// deserialised, for that could never be cached.
+// is a negative TTL, an empty key, a context that is done, and a value that can't be serialised, or can't be
+// deserialised after that, for that is of no use in a cache.
 func (c *Cache[V]) GetVia(ctx context.Context, key Key[V], ttl time.Duration, getter func(context.Context) (V, error)) (V, error) {
+	if getter == nil {
+		panic("appcache.GetVia: the getter is nil")
+	}
 	return c.getVia(ctx, key, ttl, func(ctx context.Context) (V, time.Duration, error) {
 		v, err := getter(ctx)
 		return v, ttl, err
@@ -57,6 +62,9 @@ func (c *Cache[V]) GetVia(ctx context.Context, key Key[V], ttl time.Duration, ge
 
 // GetViaTTL is GetVia with a getter that says for how long its value is to be stored.
 func (c *Cache[V]) GetViaTTL(ctx context.Context, key Key[V], getter func(context.Context) (V, time.Duration, error)) (V, error) {
+	if getter == nil {
+		panic("appcache.GetViaTTL: the getter is nil")
+	}
 	return c.getVia(ctx, key, 0, getter)
 }
 
@@ -66,9 +74,12 @@ func (c *Cache[V]) GetViaTTL(ctx context.Context, key Key[V], getter func(contex
 // If the value can't be stored the entry is invalidated instead, and only when that fails too does SetVia
 // return an error of the cache: an old entry may then go on being served. It is also invalidated where
 // another change of the key overlapped this one, for nobody knows then which value the origin ended with,
-// and where the setter failed. The setter's own error comes back as it is. A negative TTL, an empty key
+// and where the setter failed. The setter's own error comes back as it is, even if that was in vain. A negative TTL, an empty key
 // and a context that is done are errors before the setter is called.
 func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Duration, setter func(context.Context, V) error) error {
+	if setter == nil {
+		panic("appcache.SetVia: the setter is nil")
+	}
 	call := c.begin(OpSetVia)
 	a, err := c.viaAddress(ctx, key, ttl)
 	if err != nil {
@@ -78,6 +89,9 @@ func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Dur
 	setterErr, err := c.setVia(ctx, &call, a, key, value, ttl, setter)
 	if setterErr != nil {
 		call.err = setterErr
+		if err != nil {
+			call.err = errors.Join(setterErr, err)
+		}
 		_ = c.end(ctx, &call, Failed, nil)
 		return setterErr
 	}
@@ -404,7 +418,7 @@ func (l *load[V]) result(ctx context.Context, c *Cache[V], call *call, outcome O
 		return *new(V), c.end(ctx, call, Failed, l.own)
 	}
 	v := new(V)
-	if err := l.c.serialiser.Unmarshal(bytes.Clone(l.data), v); err != nil {
+	if err := l.c.unmarshal(bytes.Clone(l.data), v); err != nil {
 		return *new(V), c.end(ctx, call, Failed, fmt.Errorf("deserialising the value just loaded: %w", err))
 	}
 	return *v, c.end(ctx, call, outcome, nil)

@@ -182,3 +182,26 @@ func TestNamespaceDroppedWhileLoading(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, found)
 }
+
+// A nil function is a mistake of the program's, whether the entry is there or not.
+func TestNilFunctionsPanic(t *testing.T) {
+	t.Parallel()
+	cache := appcache.New[[]byte](newSpy(), nil)
+	require.PanicsWithValue(t, "appcache.GetVia: the getter is nil", func() { _, _ = cache.GetVia(t.Context(), viaKey, 0, nil) })
+	require.PanicsWithValue(t, "appcache.GetViaTTL: the getter is nil", func() { _, _ = cache.GetViaTTL(t.Context(), viaKey, nil) })
+	require.PanicsWithValue(t, "appcache.SetVia: the setter is nil", func() { _ = cache.SetVia(t.Context(), viaKey, nil, 0, nil) })
+}
+
+// When the setter fails and the entry can't be invalidated, whoever observes is told of both.
+func TestSetterErrorInVain(t *testing.T) {
+	t.Parallel()
+	var r recorder
+	b := newSpy()
+	b.fail(nil, nil, errDown)
+	cache := appcache.New[[]byte](b, &appcache.Options{Observe: r.observe})
+	err := cache.SetVia(t.Context(), viaKey, []byte("new"), 0, func(context.Context, []byte) error { return errOrigin })
+	require.Equal(t, errOrigin, err)
+	e := r.one(t)
+	require.ErrorIs(t, e.Err, errOrigin)
+	require.ErrorIs(t, e.Err, errDown)
+}
