@@ -38,6 +38,10 @@ func SetClock(b *Backend, stamp int64) { b.store.catchUp(stamp) }
 // Check returns an error when the tables contradict each other or what is in them is over the limits of b.
 func Check(b *Backend) error {
 	return b.store.do(context.Background(), true, func(c *conn) error {
+		if err := c.exec(quick, "BEGIN"); err != nil { // one snapshot, for other processes may be writing
+			return err
+		}
+		defer func() { _ = c.exec(quick, "ROLLBACK") }()
 		row, err := c.row(quick, `SELECT slots, entries, bytes, clock, (SELECT count(*) FROM appcache_entries),
 			(SELECT coalesce(max(id), 0) FROM appcache_entries), (SELECT count(key) FROM appcache_entries),
 			(SELECT coalesce(sum(length(key) + length(value)), 0) FROM appcache_entries) FROM appcache_meta`)

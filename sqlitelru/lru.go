@@ -5,9 +5,12 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/goappcache/appcache"
 )
 
 // What is in the database:
@@ -184,18 +187,21 @@ func (s *store) transaction(c *conn, key []byte, now int64, f func(*tx) error) e
 	for id, used := range t.taken {
 		s.touch(id, used)
 	}
+	if code(err) == codeTooBig { // the caller has set a limit that is below SQLite's
+		err = fmt.Errorf("%w: %w", appcache.ErrTooLarge, err)
+	}
 	return err
 }
 
 func (t *tx) run(f func(*tx) error) error {
 	t.stamp = t.s.tick(t.now)
 	if t.key != nil {
-		row, err := t.c.row(quick, "SELECT id, length(key) + length(value) FROM appcache_entries WHERE key = ?", t.key)
+		row, err := t.c.ints("SELECT id, length(key) + length(value) FROM appcache_entries WHERE key = ?", t.key)
 		if err != nil {
 			return err
 		}
 		if row != nil {
-			t.id, t.size = row[0].(int64), row[1].(int64)
+			t.id, t.size = row[0], row[1]
 		}
 	}
 	if err := f(t); err != nil {
@@ -225,14 +231,14 @@ func (t *tx) load() error {
 	if t.loaded {
 		return nil
 	}
-	row, err := t.c.row(quick, "SELECT slots, entries, bytes, clock FROM appcache_meta")
+	row, err := t.c.ints("SELECT slots, entries, bytes, clock FROM appcache_meta")
 	if err != nil {
 		return err
 	}
 	if row == nil {
 		return errTables
 	}
-	t.meta = meta{row[0].(int64), row[1].(int64), row[2].(int64), row[3].(int64)}
+	t.meta = meta{row[0], row[1], row[2], row[3]}
 	t.oldMeta, t.loaded = t.meta, true
 	t.s.catchUp(t.clock)
 	t.stamp = t.s.tick(t.now)
@@ -248,14 +254,14 @@ func (t *tx) put(key, value []byte, expires driver.Value) error {
 
 	t.id, t.spare = t.spare, 0
 	if t.id == 0 && t.slots > t.entries {
-		row, err := t.c.row(quick, "SELECT id FROM appcache_entries WHERE expires = 0")
+		row, err := t.c.ints("SELECT id FROM appcache_entries WHERE expires = 0")
 		if err != nil {
 			return err
 		}
 		if row == nil {
 			return errTables
 		}
-		t.id = row[0].(int64)
+		t.id = row[0]
 	}
 	t.entries++
 	var err error
@@ -317,13 +323,13 @@ func (t *tx) wipe(id int64) error {
 // gets a later stamp still. So the first in the queue that has kept its stamp is the one. That holds
 // across processes, for a stamp in the database never gets less.
 func (t *tx) victim() (slot, error) {
-	row, err := t.c.row(quick, `SELECT id, length(key) + length(value) FROM appcache_entries
+	row, err := t.c.ints(`SELECT id, length(key) + length(value) FROM appcache_entries
 		WHERE expires > 0 AND expires <= ? AND id <> ? AND id <> ? ORDER BY expires LIMIT 1`, t.now, t.id, t.spare)
 	if err != nil {
 		return slot{}, err
 	}
 	if row != nil {
-		return slot{id: row[0].(int64), size: row[1].(int64)}, nil
+		return slot{id: row[0], size: row[1]}, nil
 	}
 	for fresh := false; ; {
 		if len(t.s.queue) == 0 {
@@ -346,14 +352,14 @@ func (t *tx) victim() (slot, error) {
 		} else if used != v.used {
 			continue
 		}
-		row, err := t.c.row(quick, "SELECT length(key) + length(value) FROM appcache_entries WHERE id = ?", v.id)
+		row, err := t.c.ints("SELECT length(key) + length(value) FROM appcache_entries WHERE id = ?", v.id)
 		if err != nil {
 			return slot{}, err
 		}
-		if row == nil || row[0] == nil {
+		if row == nil {
 			return slot{}, errTables
 		}
-		v.size = row[0].(int64)
+		v.size = row[0]
 		return v, nil
 	}
 }
@@ -377,10 +383,11 @@ func (t *tx) fillQueue() error {
 		}
 	}
 	err := t.c.each(quick, func(row []driver.Value) bool {
-		first, used := row[0].(int64)*perBlock, row[1].([]byte)
+		n, _ := row[0].(int64)
+		used, _ := row[1].([]byte)
 		for i := range int64(len(used) / 8) {
 			if u := int64(binary.BigEndian.Uint64(used[8*i:])); u != 0 && u < limit {
-				oldest = append(oldest, slot{id: first + i, used: u})
+				oldest = append(oldest, slot{id: n*perBlock + i, used: u})
 				if len(oldest) == cap(oldest) {
 					keep()
 				}
@@ -436,7 +443,7 @@ func (t *tx) clear(ctx context.Context) error {
 
 // used returns the stamp of a slot as it is in the database; 0 when the slot isn't in use.
 func (t *tx) used(id int64) (int64, error) {
-	b, err := t.block(id / perBlock)
+	b, err := t.block(id)
 	if err != nil {
 		return 0, err
 	}
@@ -444,7 +451,7 @@ func (t *tx) used(id int64) (int64, error) {
 }
 
 func (t *tx) setUsed(id, stamp int64) error {
-	b, err := t.block(id / perBlock)
+	b, err := t.block(id)
 	if err != nil {
 		return err
 	}
@@ -456,8 +463,12 @@ func (t *tx) setUsed(id, stamp int64) error {
 	return nil
 }
 
-// block returns a row of appcache_recency, which writeBlocks writes back.
-func (t *tx) block(n int64) (*block, error) {
+// block returns the row of appcache_recency in which a slot is, to be written back by writeBlocks.
+func (t *tx) block(id int64) (*block, error) {
+	if id < 1 {
+		return nil, errTables
+	}
+	n := id / perBlock
 	if b := t.blocks[n]; b != nil {
 		return b, nil
 	}

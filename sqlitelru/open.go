@@ -90,23 +90,19 @@ func fileStore(path string) (*store, error) {
 	if !strings.HasPrefix(slashed, "/") {
 		slashed = "/" + slashed // a drive letter
 	}
-	// What changes the file, the journal mode, must wait until we know that the file is ours.
-	uri := url.URL{Scheme: "file", Path: slashed, RawQuery: fmt.Sprintf(
-		"_error_rc=1&_pragma=busy_timeout(%d)&_pragma=synchronous(normal)&_pragma=wal_autocheckpoint(8000)", sqliteSleep.Milliseconds())}
+	uri := url.URL{Scheme: "file", Path: slashed, RawQuery: fmt.Sprintf("_error_rc=1&_pragma=busy_timeout(%d)", sqliteSleep.Milliseconds())}
 	s := newStore()
 	s.path = path
 	s.connect = func(ctx context.Context) (*conn, error) {
 		c, err := dial(ctx, uri.String())
-		if err == nil {
-			if err = s.makeFile(ctx, c); err == nil {
-				return c, nil
-			}
+		if err != nil {
+			return nil, fmt.Errorf("sqlitelru: opening %q: %w", path, err)
+		}
+		if err := s.makeFile(ctx, c); err != nil {
 			_ = c.close()
+			return nil, err
 		}
-		if code(err) == codeNotADB {
-			return nil, fmt.Errorf("sqlitelru: %q is not a file of SQLite, and was left alone: %w", path, err)
-		}
-		return nil, fmt.Errorf("sqlitelru: opening %q: %w", path, err)
+		return c, nil
 	}
 	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(*conn) error { return nil }) }
 	return s, nil
@@ -125,37 +121,53 @@ func dial(ctx context.Context, dsn string) (*conn, error) {
 	return newConn(d)
 }
 
-// makeFile makes an empty file a cache, checks that any other is one, and refuses what isn't.
+// makeFile makes an empty file a cache, checks that any other is one, and changes nothing in what isn't.
 func (s *store) makeFile(ctx context.Context, c *conn) error {
-	row, err := c.row(ctx, "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version")
-	if err != nil {
-		return err
+	id, err := c.ints("PRAGMA application_id")
+	if code(err) == codeNotADB {
+		return fmt.Errorf("sqlitelru: %q isn't a file of SQLite, and was left alone: %w", s.path, err)
 	}
-	switch id, version, tables := row[0].(int64), row[1].(int64), row[2].(int64); {
-	case id == applicationID:
-	case id == 0 && version == 0 && tables == 0:
-		// It can only be chosen while the file is empty, and lets freed space be given back later.
-		if err := c.exec(ctx, "PRAGMA auto_vacuum = INCREMENTAL"); err != nil {
+	if err == nil && id[0] != applicationID {
+		err = s.checkEmpty(c)
+	}
+	if err == nil {
+		err = s.setUp(ctx, c)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case code(err) == codeCorrupt && len(id) > 0 && id[0] == applicationID:
+		return damaged(s.path, err)
+	default:
+		return fmt.Errorf("sqlitelru: opening %q: %w", s.path, err)
+	}
+}
+
+// checkEmpty returns an error when there is something in a database that isn't marked as ours. It looks
+// at all of that in one snapshot, for another process may be making it a cache right now.
+func (s *store) checkEmpty(c *conn) error {
+	row, err := c.ints("SELECT (SELECT count(*) FROM sqlite_schema), user_version, application_id FROM pragma_user_version, pragma_application_id")
+	if err == nil && row[2] != applicationID && (row[0] != 0 || row[1] != 0 || row[2] != 0) {
+		err = errors.New("this database is another program's, and was left alone: choose another path")
+	}
+	return err
+}
+
+// setUp sets up a connection to a file that is empty or ours.
+func (s *store) setUp(ctx context.Context, c *conn) error {
+	if ro, ok := c.driver.(interface{ IsReadOnly(string) (bool, error) }); ok {
+		if readOnly, err := ro.IsReadOnly("main"); readOnly || err != nil {
+			return errors.Join(errors.New("the file is read-only, and a cache writes also when it is read"), err)
+		}
+	}
+	// The first can only be chosen while the file is empty, and lets freed space be given back later. The
+	// last bounds how often a COMMIT has to copy the WAL into the file.
+	for _, pragma := range []string{"auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 8000"} {
+		if err := c.exec(ctx, "PRAGMA "+pragma); err != nil {
 			return err
 		}
-	default:
-		return errors.New("this database is of another program, and was left alone: choose another path")
 	}
-	if ro, ok := c.driver.(interface{ IsReadOnly(string) (bool, error) }); ok {
-		if readOnly, err := ro.IsReadOnly("main"); err != nil || readOnly {
-			return errors.Join(err, errors.New("the file is read-only, and reading needs to write too"))
-		}
-	}
-	if err := c.exec(ctx, "PRAGMA journal_mode = WAL"); err != nil {
-		return err
-	}
-	if err := s.makeTables(ctx, c, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
-		if code := code(err); code == codeCorrupt || code == codeNotADB {
-			return damaged(s.path, err)
-		}
-		return err
-	}
-	return nil
+	return s.makeTables(ctx, c, fmt.Sprintf("PRAGMA application_id = %d", applicationID))
 }
 
 // makeTables makes the tables, and runs more with it, when they aren't there. It checks their version, and

@@ -173,19 +173,24 @@ func (b *Backend) GetRaw(ctx context.Context, key string) (value []byte, found b
 	err = s.do(ctx, false, func(c *conn) error {
 		row, err := c.row(quick, `SELECT id, value FROM appcache_entries
 			WHERE key = ? AND (expires IS NULL OR expires > ?)`, []byte(key), now)
-		if err != nil || row == nil {
+		if err != nil {
 			return err
 		}
-		found = true
-		if value, _ = row[1].([]byte); value == nil {
-			value = []byte{} // an empty blob reads back as nil
+		if row != nil {
+			id, ok := row[0].(int64)
+			if value, found = row[1].([]byte); !ok || !found {
+				return errTables
+			}
+			s.touch(id, stamp)
 		}
-		s.touch(row[0].(int64), stamp)
 		s.flushIfDue(c, stamp)
 		return nil
 	})
 	if err != nil {
 		return nil, false, err
+	}
+	if found && value == nil {
+		value = []byte{} // an empty blob reads back as nil
 	}
 	return value, found, nil
 }

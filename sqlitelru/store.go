@@ -38,6 +38,7 @@ const (
 	codeLocked  = 6
 	codeIOErr   = 10
 	codeCorrupt = 11
+	codeTooBig  = 18
 	codeNotADB  = 26
 )
 
@@ -222,15 +223,26 @@ type driverConn interface {
 func newConn(c any) (*conn, error) {
 	d, ok := c.(driverConn)
 	if !ok {
-		return nil, fmt.Errorf("sqlitelru: %T isn't a connection of modernc.org/sqlite", c)
+		return nil, notOurs(c)
 	}
 	return &conn{driver: d, stmts: map[string]*stmt{}}, nil
 }
 
+func notOurs(v any) error {
+	return fmt.Errorf("sqlitelru: open the database with modernc.org/sqlite: a %T can't do what is needed", v)
+}
+
 type stmt struct {
-	driver.Stmt
+	statement
 	args []driver.NamedValue
 	row  []driver.Value
+}
+
+// statement is what statements of the driver can do.
+type statement interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
 }
 
 func (c *conn) prepare(query string, args []driver.Value) (*stmt, error) {
@@ -240,7 +252,10 @@ func (c *conn) prepare(query string, args []driver.Value) (*stmt, error) {
 		if err != nil {
 			return nil, err
 		}
-		s = &stmt{Stmt: prepared, args: make([]driver.NamedValue, len(args))}
+		s = &stmt{args: make([]driver.NamedValue, len(args))}
+		if s.statement, _ = prepared.(statement); s.statement == nil {
+			return nil, errors.Join(notOurs(prepared), prepared.Close())
+		}
 		c.stmts[query] = s
 	}
 	for i, arg := range args {
@@ -256,7 +271,7 @@ func (c *conn) exec(ctx context.Context, query string, args ...driver.Value) err
 		return err
 	}
 	defer clear(s.args) // values aren't ours to keep
-	_, err = s.Stmt.(driver.StmtExecContext).ExecContext(ctx, s.args)
+	_, err = s.ExecContext(ctx, s.args)
 	return err
 }
 
@@ -268,7 +283,7 @@ func (c *conn) each(ctx context.Context, f func(row []driver.Value) bool, query 
 		return err
 	}
 	defer clear(s.args)
-	rows, err := s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, s.args)
+	rows, err := s.QueryContext(ctx, s.args)
 	if err != nil {
 		return err
 	}
@@ -296,6 +311,22 @@ func (c *conn) row(ctx context.Context, query string, args ...driver.Value) (fir
 		return false
 	}, query, args...)
 	return first, err
+}
+
+// ints returns the first row of a query for integers, or nil.
+func (c *conn) ints(query string, args ...driver.Value) ([]int64, error) {
+	row, err := c.row(quick, query, args...)
+	if err != nil || row == nil {
+		return nil, err
+	}
+	ints := make([]int64, len(row))
+	for i, v := range row {
+		var ok bool
+		if ints[i], ok = v.(int64); !ok {
+			return nil, errTables
+		}
+	}
+	return ints, nil
 }
 
 // script runs statements, separated by semicolons.
