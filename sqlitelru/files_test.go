@@ -122,9 +122,7 @@ func TestLoweredLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache.db")
 	b, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: 1500})
 	require.NoError(t, err)
-	for n := range 1500 {
-		set(t, b, strconv.Itoa(n), "value")
-	}
+	fill(t, b, 1500)
 	require.NoError(t, b.Close())
 
 	b = openFile(t, path, &sqlitelru.Options{MaxSize: 10})
@@ -134,9 +132,9 @@ func TestLoweredLimit(t *testing.T) {
 	}
 	require.NoError(t, sqlitelru.Check(b))
 	require.Len(t, stored(t, b), 8*2+2, "8 keys of two words and 2 of one")
+	requireHit(t, b, "1500", "value")
 	requireHit(t, b, "1499", "value")
-	requireHit(t, b, "1498", "value")
-	requireMiss(t, b, "1497")
+	requireMiss(t, b, "1498")
 }
 
 func TestLoweredLimitOfBytes(t *testing.T) {
@@ -144,20 +142,20 @@ func TestLoweredLimitOfBytes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache.db")
 	b, err := sqlitelru.Open(path, nil)
 	require.NoError(t, err)
-	for n := range 1300 {
-		set(t, b, strconv.Itoa(10_000+n), "value")
-	}
+	fill(t, b, 2300) // those that will be left have 9 bytes each
 	require.NoError(t, b.Close())
 
-	b = openFile(t, path, &sqlitelru.Options{MaxBytes: 1500})
-	require.Len(t, stored(t, b), 300)
-	// It takes the room of 145 others, and so these have to go, whatever the step is.
-	set(t, b, "big", strings.Repeat("x", 1447))
-	require.LessOrEqual(t, len(stored(t, b)), 156)
-	for range 4 {
-		set(t, b, "small", strings.Repeat("x", 1+len(stored(t, b))))
+	b = openFile(t, path, &sqlitelru.Options{MaxBytes: 4000})
+	require.Len(t, stored(t, b), 1300)
+	// It takes the room of 300 others, and so these have to go, whatever the step is.
+	set(t, b, "big", strings.Repeat("x", 300*9-3))
+	require.Len(t, stored(t, b), 1000+1)
+	for n := range 14 {
+		set(t, b, "big", strings.Repeat("x", 300*9-4-n)) // 64 of the others go each time
 	}
 	require.NoError(t, sqlitelru.Check(b))
+	requireMiss(t, b, "2100")
+	requireHit(t, b, "2200", "value")
 }
 
 func TestWALStaysBounded(t *testing.T) {
@@ -165,13 +163,13 @@ func TestWALStaysBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache.db")
 	b := openFile(t, path, &sqlitelru.Options{MaxSize: 20})
 	value := strings.Repeat("x", 256<<10)
-	for n := range 500 { // 125 MiB
+	for n := range 250 { // 62 MiB
 		set(t, b, strconv.Itoa(n%30), value)
 		requireHit(t, b, strconv.Itoa(n%30), value)
 	}
 	info, err := os.Stat(path + "-wal")
 	require.NoError(t, err)
-	require.Less(t, info.Size(), int64(48<<20))
+	require.Less(t, info.Size(), int64(44<<20))
 	info, err = os.Stat(path)
 	require.NoError(t, err)
 	require.Less(t, info.Size(), int64(12<<20))

@@ -101,3 +101,27 @@ func requireCode(t testing.TB, code int, err error) {
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, code, e.Code()&0xff, "%v", err)
 }
+
+// fill stores entries under the keys "1" to n, each used later than the one before, in no time.
+func fill(t testing.TB, b *sqlitelru.Backend, n int) {
+	t.Helper()
+	var script strings.Builder
+	fmt.Fprintf(&script, `DELETE FROM appcache_entries; DELETE FROM appcache_recency;
+		WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < %d)
+		INSERT INTO appcache_entries SELECT id, CAST(id AS BLOB), NULL, CAST('value' AS BLOB) FROM n;
+		UPDATE appcache_meta SET slots = %[1]d, entries = %[1]d, clock = max(clock, %[1]d),
+			bytes = (SELECT sum(length(key) + length(value)) FROM appcache_entries);`, n)
+	for first := 0; first <= n; first += 500 {
+		fmt.Fprintf(&script, "INSERT INTO appcache_recency VALUES (%d, x'", first/500)
+		for id := first; id < first+500; id++ {
+			stamp := id
+			if id > n {
+				stamp = 0
+			}
+			fmt.Fprintf(&script, "%016x", stamp)
+		}
+		script.WriteString("');")
+	}
+	require.NoError(t, sqlitelru.Exec(b, script.String()))
+	require.NoError(t, sqlitelru.Check(b))
+}

@@ -98,11 +98,11 @@ func (s *store) take() map[int64]int64 {
 
 // flushIfDue writes the touches out after a read that has its answer already. So it doesn't wait, and
 // when it can't write the touches stay for the next time.
-func (s *store) flushIfDue(c *conn, stamp int64) {
+func (s *store) flushIfDue(ctx context.Context, c conn, stamp int64) {
 	if !s.due(stamp) {
 		return
 	}
-	if s.db != nil {
+	if s.pool != nil {
 		select {
 		case s.turn <- struct{}{}:
 			defer func() { <-s.turn }()
@@ -110,7 +110,7 @@ func (s *store) flushIfDue(c *conn, stamp int64) {
 			return // to somebody who writes, and will see that they are due
 		}
 	}
-	if s.transaction(c, nil, 0, (*tx).flush) != nil {
+	if s.transaction(ctx, c, nil, 0, (*tx).flush) != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.retryAt = stamp + flushAge
@@ -131,7 +131,7 @@ func (s *store) flush(ctx context.Context) error {
 // A tx is a transaction that writes, begun for a key or for none.
 type tx struct {
 	s     *store
-	c     *conn
+	c     conn
 	key   []byte
 	now   int64 // microseconds of the wall clock
 	stamp int64 // of what is done here
@@ -158,20 +158,18 @@ type block struct {
 
 // write runs f in a transaction, when the lock can be had.
 func (s *store) write(ctx context.Context, key []byte, now int64, f func(*tx) error) error {
-	return s.do(ctx, true, func(c *conn) error { return s.transaction(c, key, now, f) })
+	return s.do(ctx, true, func(c conn) error { return s.transaction(ctx, c, key, now, f) })
 }
 
 // transaction runs f in a transaction. The caller has the turn.
-func (s *store) transaction(c *conn, key []byte, now int64, f func(*tx) error) error {
-	// Immediate: a transaction that begins by reading gets SQLITE_BUSY_SNAPSHOT at its first write, at once
-	// and whatever the timeout, when somebody else has written in between.
-	if err := c.exec(quick, "BEGIN IMMEDIATE"); err != nil {
+func (s *store) transaction(ctx context.Context, c conn, key []byte, now int64, f func(*tx) error) error {
+	if err := c.begin(ctx); err != nil {
 		return err
 	}
 	t := &tx{s: s, c: c, key: key, now: now}
 	err := t.run(f)
 	if err == nil {
-		err = c.exec(quick, "COMMIT")
+		err = c.commit()
 	}
 	if err == nil {
 		if t.overwrites {
@@ -179,10 +177,7 @@ func (s *store) transaction(c *conn, key []byte, now int64, f func(*tx) error) e
 		}
 		return nil
 	}
-	// SQLite may have rolled back by itself, and then says that no transaction is active.
-	if rollback := c.exec(quick, "ROLLBACK"); rollback != nil && code(rollback) != codeError {
-		c.broken = true
-	}
+	c.rollback()
 	s.queue = nil
 	for id, used := range t.taken {
 		s.touch(id, used)
@@ -196,7 +191,7 @@ func (s *store) transaction(c *conn, key []byte, now int64, f func(*tx) error) e
 func (t *tx) run(f func(*tx) error) error {
 	t.stamp = t.s.tick(t.now)
 	if t.key != nil {
-		row, err := t.c.ints("SELECT id, length(key) + length(value) FROM appcache_entries WHERE key = ?", t.key)
+		row, err := ints(t.c, "SELECT id, length(key) + length(value) FROM appcache_entries WHERE key = ?", t.key)
 		if err != nil {
 			return err
 		}
@@ -231,7 +226,7 @@ func (t *tx) load() error {
 	if t.loaded {
 		return nil
 	}
-	row, err := t.c.ints("SELECT slots, entries, bytes, clock FROM appcache_meta")
+	row, err := ints(t.c, "SELECT slots, entries, bytes, clock FROM appcache_meta")
 	if err != nil {
 		return err
 	}
@@ -246,7 +241,7 @@ func (t *tx) load() error {
 }
 
 // put stores the entry of t.key, with which the limits have been seen to.
-func (t *tx) put(key, value []byte, expires driver.Value) error {
+func (t *tx) put(key, value []byte, expires any) error {
 	t.bytes += int64(len(key)) + int64(len(value)) - t.size
 	if t.overwrites = t.id != 0; t.overwrites {
 		return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'') WHERE id = ?", expires, value, t.id)
@@ -254,7 +249,7 @@ func (t *tx) put(key, value []byte, expires driver.Value) error {
 
 	t.id, t.spare = t.spare, 0
 	if t.id == 0 && t.slots > t.entries {
-		row, err := t.c.ints("SELECT id FROM appcache_entries WHERE expires = 0")
+		row, err := ints(t.c, "SELECT id FROM appcache_entries WHERE expires = 0")
 		if err != nil {
 			return err
 		}
@@ -323,7 +318,7 @@ func (t *tx) wipe(id int64) error {
 // gets a later stamp still. So the first in the queue that has kept its stamp is the one. That holds
 // across processes, for a stamp in the database never gets less.
 func (t *tx) victim() (slot, error) {
-	row, err := t.c.ints(`SELECT id, length(key) + length(value) FROM appcache_entries
+	row, err := ints(t.c, `SELECT id, length(key) + length(value) FROM appcache_entries
 		WHERE expires > 0 AND expires <= ? AND id <> ? AND id <> ? ORDER BY expires LIMIT 1`, t.now, t.id, t.spare)
 	if err != nil {
 		return slot{}, err
@@ -352,7 +347,7 @@ func (t *tx) victim() (slot, error) {
 		} else if used != v.used {
 			continue
 		}
-		row, err := t.c.ints("SELECT length(key) + length(value) FROM appcache_entries WHERE id = ?", v.id)
+		row, err := ints(t.c, "SELECT length(key) + length(value) FROM appcache_entries WHERE id = ?", v.id)
 		if err != nil {
 			return slot{}, err
 		}
@@ -472,7 +467,7 @@ func (t *tx) block(id int64) (*block, error) {
 	if b := t.blocks[n]; b != nil {
 		return b, nil
 	}
-	row, err := t.c.row(quick, "SELECT used FROM appcache_recency WHERE block = ?", n)
+	row, err := row(quick, t.c, "SELECT used FROM appcache_recency WHERE block = ?", n)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package sqlitelru
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"weak"
-
-	"modernc.org/sqlite"
 )
 
 const (
@@ -56,14 +53,14 @@ var memory = sync.OnceValue(func() *store {
 	const dsn = "file:/" + memoryName + "?vfs=memdb"
 	db, err := sql.Open("sqlite", dsn+"&_txlock=immediate&_pragma=busy_timeout(10000)")
 	s := newStore()
-	s.connect = func(ctx context.Context) (*conn, error) {
+	s.connect = func(ctx context.Context) (*ownConn, error) {
 		c, err := dial(ctx, dsn)
 		if err != nil {
 			return nil, err
 		}
 		return c, s.makeTables(ctx, c, "")
 	}
-	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(*conn) error { return nil }) }
+	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(conn) error { return nil }) }
 	if err == nil {
 		err = s.prepare(context.Background())
 	}
@@ -93,7 +90,7 @@ func fileStore(path string) (*store, error) {
 	uri := url.URL{Scheme: "file", Path: slashed, RawQuery: fmt.Sprintf("_error_rc=1&_pragma=busy_timeout(%d)", sqliteSleep.Milliseconds())}
 	s := newStore()
 	s.path = path
-	s.connect = func(ctx context.Context) (*conn, error) {
+	s.connect = func(ctx context.Context) (*ownConn, error) {
 		c, err := dial(ctx, uri.String())
 		if err != nil {
 			return nil, fmt.Errorf("sqlitelru: opening %q: %w", path, err)
@@ -104,26 +101,13 @@ func fileStore(path string) (*store, error) {
 		}
 		return c, nil
 	}
-	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(*conn) error { return nil }) }
+	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(conn) error { return nil }) }
 	return s, nil
 }
 
-// dial makes a connection.
-func dial(ctx context.Context, dsn string) (*conn, error) {
-	connector, err := sqlite.NewConnector(dsn)
-	if err != nil {
-		return nil, err
-	}
-	d, err := connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return newConn(d)
-}
-
 // makeFile makes an empty file a cache, checks that any other is one, and changes nothing in what isn't.
-func (s *store) makeFile(ctx context.Context, c *conn) error {
-	id, err := c.ints("PRAGMA application_id")
+func (s *store) makeFile(ctx context.Context, c *ownConn) error {
+	id, err := ints(c, "PRAGMA application_id")
 	if code(err) == codeNotADB {
 		return fmt.Errorf("sqlitelru: %q isn't a file of SQLite, and was left alone: %w", s.path, err)
 	}
@@ -145,8 +129,8 @@ func (s *store) makeFile(ctx context.Context, c *conn) error {
 
 // checkEmpty returns an error when there is something in a database that isn't marked as ours. It looks
 // at all of that in one snapshot, for another process may be making it a cache right now.
-func (s *store) checkEmpty(c *conn) error {
-	row, err := c.ints("SELECT (SELECT count(*) FROM sqlite_schema), user_version, application_id FROM pragma_user_version, pragma_application_id")
+func (s *store) checkEmpty(c *ownConn) error {
+	row, err := ints(c, "SELECT (SELECT count(*) FROM sqlite_schema), user_version, application_id FROM pragma_user_version, pragma_application_id")
 	if err == nil && row[2] != applicationID && (row[0] != 0 || row[1] != 0 || row[2] != 0) {
 		err = errors.New("this database is another program's, and was left alone: choose another path")
 	}
@@ -154,11 +138,9 @@ func (s *store) checkEmpty(c *conn) error {
 }
 
 // setUp sets up a connection to a file that is empty or ours.
-func (s *store) setUp(ctx context.Context, c *conn) error {
-	if ro, ok := c.driver.(interface{ IsReadOnly(string) (bool, error) }); ok {
-		if readOnly, err := ro.IsReadOnly("main"); readOnly || err != nil {
-			return errors.Join(errors.New("the file is read-only, and a cache writes also when it is read"), err)
-		}
+func (s *store) setUp(ctx context.Context, c *ownConn) error {
+	if readOnly, err := c.driver.IsReadOnly("main"); readOnly || err != nil {
+		return errors.Join(errors.New("the file is read-only, and a cache writes also when it is read"), err)
 	}
 	// The first can only be chosen while the file is empty, and lets freed space be given back later. The
 	// last bounds how often a COMMIT has to copy the WAL into the file.
@@ -172,41 +154,33 @@ func (s *store) setUp(ctx context.Context, c *conn) error {
 
 // makeTables makes the tables, and runs more with it, when they aren't there. It checks their version, and
 // sets the clock.
-func (s *store) makeTables(ctx context.Context, c *conn, more string) error {
+func (s *store) makeTables(ctx context.Context, c conn, more string) error {
 	there := func() (bool, error) {
-		row, err := c.row(ctx, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'appcache_meta'")
+		row, err := ints(c, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'appcache_meta'")
 		return row != nil, err
 	}
 	found, err := there()
+	if err == nil && !found {
+		if err = c.script(ctx, schema+more); err != nil {
+			// Another process may have made them in the meantime.
+			if found, _ := there(); found {
+				err = nil
+			}
+		}
+	}
 	if err != nil {
 		return err
 	}
-	if !found {
-		if err := c.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-			return err
-		}
-		// Another process may have made them in the meantime.
-		if found, err = there(); err == nil && !found {
-			err = c.script(ctx, schema+more)
-		}
-		if err == nil {
-			err = c.exec(ctx, "COMMIT")
-		}
-		if err != nil {
-			_ = c.exec(quick, "ROLLBACK")
-			return err
-		}
-	}
-	row, err := c.row(ctx, "SELECT version, clock FROM appcache_meta")
+	row, err := ints(c, "SELECT version, clock FROM appcache_meta")
 	if err != nil {
 		return err
 	}
 	if row == nil {
 		return errTables
 	}
-	if row[0] != driver.Value(int64(version)) {
-		return fmt.Errorf("sqlitelru: the tables are of version %v, and this program knows version %d: delete them or use another database", row[0], version)
+	if row[0] != version {
+		return fmt.Errorf("sqlitelru: the tables are of version %d, and this program knows version %d: delete them or use another database", row[0], version)
 	}
-	s.catchUp(row[1].(int64))
+	s.catchUp(row[1])
 	return nil
 }
