@@ -181,10 +181,8 @@ func TestGetViaLivesThroughErrors(t *testing.T) {
 	require.NoError(t, closed.Close())
 
 	for name, b := range map[string]*sqlitelru.Backend{"locked": locked, "closed": closed, "full": fullFile(t)} {
-		cache := appcache.New[string](b, nil)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		value, err := cache.GetVia(ctx, appcache.StringKey[string]("absent"), 0, func(context.Context) (string, error) { return "loaded", nil })
+		cache := appcache.New[string](b, &appcache.Options{Timeout: 50 * time.Millisecond})
+		value, err := cache.GetVia(t.Context(), appcache.StringKey[string]("absent"), 0, func(context.Context) (string, error) { return "loaded", nil })
 		require.NoError(t, err, name)
 		require.Equal(t, "loaded", value, name)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -85,15 +86,6 @@ func (s *store) due(stamp int64) bool {
 	defer s.mu.Unlock()
 	n := len(s.touches)
 	return n > 0 && stamp >= s.retryAt && (n >= touchLimit || stamp-s.since >= flushAge)
-}
-
-// take takes the touches out, to be written.
-func (s *store) take() map[int64]int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	taken := s.touches
-	s.touches = make(map[int64]int64, len(taken))
-	return taken
 }
 
 // flushIfDue writes the touches out after a read that has its answer already. So it doesn't wait, and
@@ -367,7 +359,7 @@ func (t *tx) fillQueue() error {
 	if err := t.writeBlocks(); err != nil {
 		return err
 	}
-	want := max(64, int(t.entries/16))
+	want := int(min(max(64, t.entries/16), 1<<16))
 	limit := int64(math.MaxInt64)
 	oldest := make([]slot, 0, 2*want)
 	keep := func() {
@@ -395,17 +387,26 @@ func (t *tx) fillQueue() error {
 	return err
 }
 
-// flush writes the touches out.
-func (t *tx) flush() error {
-	if err := t.load(); err != nil {
-		return err
-	}
-	touches := t.s.take()
+// takeTouches takes the touches out, to be written.
+func (t *tx) takeTouches() map[int64]int64 {
+	t.s.mu.Lock()
+	touches := t.s.touches
+	t.s.touches = make(map[int64]int64, len(touches))
+	t.s.mu.Unlock()
 	if t.taken == nil {
 		t.taken = touches
 	} else {
 		maps.Copy(t.taken, touches)
 	}
+	return touches
+}
+
+// flush writes the touches out.
+func (t *tx) flush() error {
+	if err := t.load(); err != nil {
+		return err
+	}
+	touches := t.takeTouches()
 	for id, stamp := range touches {
 		used, err := t.used(id)
 		if err != nil {
@@ -421,19 +422,21 @@ func (t *tx) flush() error {
 	return nil
 }
 
-// clear removes everything. It may take long, and so it watches ctx.
+// clear removes everything, and repairs what contradicted itself. It may take long, and so it watches ctx.
 func (t *tx) clear(ctx context.Context) error {
-	if err := t.load(); err != nil {
+	if err := t.load(); err != nil && !errors.Is(err, errTables) {
 		return err
 	}
-	for _, table := range []string{"appcache_entries", "appcache_recency"} {
+	for _, table := range []string{"appcache_entries", "appcache_recency", "appcache_meta"} {
 		if err := t.c.exec(ctx, "DELETE FROM "+table); err != nil {
 			return err
 		}
 	}
-	t.slots, t.entries, t.bytes = 0, 0, 0
+	t.meta = meta{clock: max(t.clock, t.stamp)}
+	t.oldMeta = t.meta
+	t.takeTouches()
 	t.s.queue = nil
-	return nil
+	return t.c.exec(quick, "INSERT INTO appcache_meta VALUES (?, 0, 0, 0, ?)", int64(version), t.clock)
 }
 
 // used returns the stamp of a slot as it is in the database; 0 when the slot isn't in use.

@@ -112,7 +112,10 @@ func (s *store) makeFile(ctx context.Context, c *ownConn) error {
 		return fmt.Errorf("sqlitelru: %q isn't a file of SQLite, and was left alone: %w", s.path, err)
 	}
 	if err == nil && id[0] != applicationID {
-		err = s.checkEmpty(c)
+		if err = s.checkEmpty(c); err == nil {
+			// Only an empty file can be set up so that freed space may be given back later.
+			err = c.exec(ctx, "PRAGMA auto_vacuum = INCREMENTAL")
+		}
 	}
 	if err == nil {
 		err = s.setUp(ctx, c)
@@ -142,9 +145,8 @@ func (s *store) setUp(ctx context.Context, c *ownConn) error {
 	if readOnly, err := c.driver.IsReadOnly("main"); readOnly || err != nil {
 		return errors.Join(errors.New("the file is read-only, and a cache writes also when it is read"), err)
 	}
-	// The first can only be chosen while the file is empty, and lets freed space be given back later. The
-	// last bounds how often a COMMIT has to copy the WAL into the file.
-	for _, pragma := range []string{"auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 8000"} {
+	// The last bounds how often a COMMIT has to copy the WAL into the file.
+	for _, pragma := range []string{"journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 8000"} {
 		if err := c.exec(ctx, "PRAGMA "+pragma); err != nil {
 			return err
 		}

@@ -177,7 +177,7 @@ func (b *Backend) GetRaw(ctx context.Context, key string) (value []byte, found b
 		}
 		if row != nil {
 			id, ok := row[0].(int64)
-			if value, found = row[1].([]byte); !ok || !found {
+			if value, found = row[1].([]byte); !ok || id < 1 || !found {
 				return errTables
 			}
 			s.touch(id, stamp)
