@@ -3,10 +3,7 @@ package sqlitelru_test
 import (
 	"context"
 	"database/sql"
-	"fmt"
-	"math/rand/v2"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,13 +16,6 @@ import (
 
 func TestConformanceFile(t *testing.T) {
 	t.Parallel()
-	cachetest.TestBackend(t, cachetest.Harness{New: func(t testing.TB) appcache.RawBackend {
-		return openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
-	}})
-}
-
-func TestConformanceMaxBytes(t *testing.T) {
-	t.Parallel()
 	cachetest.TestBackend(t, cachetest.Harness{
 		New: func(t testing.TB) appcache.RawBackend {
 			return openFile(t, filepath.Join(t.TempDir(), "cache.db"), &sqlitelru.Options{MaxBytes: 6 << 20})
@@ -36,13 +26,7 @@ func TestConformanceMaxBytes(t *testing.T) {
 
 func TestConformanceMemory(t *testing.T) {
 	t.Parallel()
-	// The cases run in parallel and all backends share one database, so they take turns.
-	var turn sync.Mutex
-	cachetest.TestBackend(t, cachetest.Harness{New: func(t testing.TB) appcache.RawBackend {
-		turn.Lock()
-		t.Cleanup(turn.Unlock)
-		return inMemory(t, nil)
-	}})
+	cachetest.TestBackend(t, cachetest.Harness{New: func(t testing.TB) appcache.RawBackend { return inMemory(t, nil) }})
 }
 
 func TestConformanceOneConnection(t *testing.T) {
@@ -52,41 +36,6 @@ func TestConformanceOneConnection(t *testing.T) {
 		db.SetMaxOpenConns(1)
 		return newBackend(t, db, nil)
 	}})
-}
-
-func TestConformancePool(t *testing.T) {
-	t.Parallel()
-	cachetest.TestBackend(t, cachetest.Harness{
-		New: func(t testing.TB) appcache.RawBackend {
-			return newBackend(t, openPool(t, filepath.Join(t.TempDir(), "callers.db")+"?_pragma=journal_mode(wal)"), nil)
-		},
-	})
-}
-
-// In a rollback journal's mode an exclusive lock keeps readers out too, so that no call is answered.
-func TestConformanceRollbackJournal(t *testing.T) {
-	t.Parallel()
-	locked := func(t testing.TB) (appcache.RawBackend, func(), func()) {
-		path := filepath.Join(t.TempDir(), "callers.db")
-		other := openPool(t, path)
-		var conn *sql.Conn
-		lock := func() {
-			conn = lockFile(t, other, "EXCLUSIVE")
-		}
-		unlock := func() {
-			_, err := conn.ExecContext(context.WithoutCancel(t.Context()), "ROLLBACK")
-			require.NoError(t, err)
-			require.NoError(t, conn.Close())
-		}
-		return newBackend(t, openPool(t, path+"?_pragma=synchronous(off)"), nil), lock, unlock
-	}
-	cachetest.TestBackend(t, cachetest.Harness{
-		New: func(t testing.TB) appcache.RawBackend {
-			return newBackend(t, openPool(t, filepath.Join(t.TempDir(), "callers.db")+"?_pragma=synchronous(off)"), nil)
-		},
-		Outage: locked,
-		Hang:   locked,
-	})
 }
 
 // wrapper is what a user may write around a backend: four methods, and nothing else shows.
@@ -106,11 +55,30 @@ func (w wrapper) InvalidateRaw(ctx context.Context, key string) error {
 
 func (w wrapper) Clear(ctx context.Context) error { return w.b.Clear(ctx) }
 
-func TestConformanceWrapped(t *testing.T) {
+// With a rollback journal, which a caller's database has unless it asks for another, an exclusive lock
+// keeps readers out too, so that no call is answered.
+func TestConformanceWrappedPool(t *testing.T) {
 	t.Parallel()
-	cachetest.TestBackend(t, cachetest.Harness{New: func(t testing.TB) appcache.RawBackend {
-		// A database in memory that a pool of many connections shares.
-		dsn := fmt.Sprintf("file:/%s%d?vfs=memdb", t.Name(), rand.Int64())
-		return wrapper{newBackend(t, openPool(t, dsn), nil)}
-	}})
+	lockable := func(t testing.TB) (appcache.RawBackend, func(), func()) {
+		path := filepath.Join(t.TempDir(), "callers.db")
+		other := openPool(t, path)
+		var conn *sql.Conn
+		lock := func() {
+			conn = beginOn(t, other, "EXCLUSIVE")
+		}
+		unlock := func() {
+			_, err := conn.ExecContext(context.WithoutCancel(t.Context()), "ROLLBACK")
+			require.NoError(t, err)
+			require.NoError(t, conn.Close())
+		}
+		return wrapper{newBackend(t, openPool(t, path+"?_pragma=synchronous(off)"), nil)}, lock, unlock
+	}
+	cachetest.TestBackend(t, cachetest.Harness{
+		New: func(t testing.TB) appcache.RawBackend {
+			b, _, _ := lockable(t)
+			return b
+		},
+		Outage: lockable,
+		Hang:   lockable,
+	})
 }

@@ -10,13 +10,13 @@ import (
 
 // Exec runs statements on the connection that b uses.
 func Exec(b *Backend, statements string) error {
-	return b.store.do(context.Background(), true, func(c *conn) error { return c.script(context.Background(), statements) })
+	return b.store.do(context.Background(), true, func(c conn) error { return c.script(context.Background(), statements) })
 }
 
 // Query returns the first column of the first row of a query on the connection that b uses.
 func Query(b *Backend, query string) (v driver.Value, err error) {
-	err = b.store.do(context.Background(), true, func(c *conn) error {
-		row, err := c.row(quick, query)
+	err = b.store.do(context.Background(), true, func(c conn) error {
+		row, err := row(quick, c, query)
 		if err == nil && row != nil {
 			v = row[0]
 		}
@@ -37,8 +37,12 @@ func SetClock(b *Backend, stamp int64) { b.store.catchUp(stamp) }
 
 // Check returns an error when the tables contradict each other or what is in them is over the limits of b.
 func Check(b *Backend) error {
-	return b.store.do(context.Background(), true, func(c *conn) error {
-		row, err := c.row(quick, `SELECT slots, entries, bytes, clock, (SELECT count(*) FROM appcache_entries),
+	return b.store.do(context.Background(), true, func(c conn) error {
+		if err := c.begin(quick); err != nil { // one snapshot, for other processes may be writing
+			return err
+		}
+		defer c.rollback()
+		row, err := row(quick, c, `SELECT slots, entries, bytes, clock, (SELECT count(*) FROM appcache_entries),
 			(SELECT coalesce(max(id), 0) FROM appcache_entries), (SELECT count(key) FROM appcache_entries),
 			(SELECT coalesce(sum(length(key) + length(value)), 0) FROM appcache_entries) FROM appcache_meta`)
 		if err != nil {
@@ -83,4 +87,10 @@ func Check(b *Backend) error {
 		}, "SELECT id FROM appcache_entries WHERE key IS NOT NULL")
 		return errors.Join(err, unused)
 	})
+}
+
+// HoldTurn takes the turn, as an operation that goes on for long does, until release is called.
+func HoldTurn(b *Backend) (release func()) {
+	b.store.turn <- struct{}{}
+	return func() { <-b.store.turn }
 }

@@ -3,9 +3,12 @@ package sqlitelru_test
 import (
 	"database/sql"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"modernc.org/sqlite"
 
 	"github.com/goappcache/appcache/sqlitelru"
 )
@@ -19,9 +22,15 @@ func openFile(t testing.TB, path string, opts *sqlitelru.Options) *sqlitelru.Bac
 	return b
 }
 
-// inMemory returns a backend over the database in memory, emptied. Tests that use it must take turns.
+// memoryTurn is held by the test that uses the database in memory, of which there is one.
+var memoryTurn sync.Mutex
+
+// inMemory returns a backend over the database in memory, emptied, which nobody else uses until the
+// test is over.
 func inMemory(t testing.TB, opts *sqlitelru.Options) *sqlitelru.Backend {
 	t.Helper()
+	memoryTurn.Lock()
+	t.Cleanup(memoryTurn.Unlock)
 	b := newBackend(t, nil, opts)
 	require.NoError(t, b.Clear(t.Context()))
 	return b
@@ -45,8 +54,8 @@ func openPool(t testing.TB, dsn string) *sql.DB {
 	return db
 }
 
-// lockFile begins a transaction of that kind, trying for long, and returns its connection.
-func lockFile(t testing.TB, db *sql.DB, kind string) *sql.Conn {
+// beginOn begins a transaction of that kind, trying for long, and returns its connection.
+func beginOn(t testing.TB, db *sql.DB, kind string) *sql.Conn {
 	t.Helper()
 	conn, err := db.Conn(t.Context())
 	require.NoError(t, err)
@@ -55,4 +64,64 @@ func lockFile(t testing.TB, db *sql.DB, kind string) *sql.Conn {
 	_, err = conn.ExecContext(t.Context(), fmt.Sprintf("BEGIN %s", kind))
 	require.NoError(t, err)
 	return conn
+}
+
+func set(t testing.TB, b *sqlitelru.Backend, key, value string) {
+	t.Helper()
+	require.NoError(t, b.SetRaw(t.Context(), key, []byte(value), 0))
+}
+
+func requireHit(t testing.TB, b *sqlitelru.Backend, key, want string) {
+	t.Helper()
+	value, found, err := b.GetRaw(t.Context(), key)
+	require.NoError(t, err)
+	require.True(t, found, "%q is a miss", key)
+	require.Equal(t, want, string(value))
+}
+
+func requireMiss(t testing.TB, b *sqlitelru.Backend, key string) {
+	t.Helper()
+	_, found, err := b.GetRaw(t.Context(), key)
+	require.NoError(t, err)
+	require.False(t, found, "%q is a hit", key)
+}
+
+// stored returns which of the keys are in the database, without touching them.
+func stored(t testing.TB, b *sqlitelru.Backend) (keys []string) {
+	t.Helper()
+	all, err := sqlitelru.Query(b, "SELECT coalesce(group_concat(CAST(key AS TEXT), ' ' ORDER BY CAST(key AS TEXT)), '') FROM appcache_entries WHERE key IS NOT NULL")
+	require.NoError(t, err)
+	return strings.Fields(all.(string))
+}
+
+// requireCode wants an error of SQLite with that primary result code.
+func requireCode(t testing.TB, code int, err error) {
+	t.Helper()
+	var e *sqlite.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, code, e.Code()&0xff, "%v", err)
+}
+
+// fill stores entries under the keys "1" to n, each used later than the one before, in no time.
+func fill(t testing.TB, b *sqlitelru.Backend, n int) {
+	t.Helper()
+	var script strings.Builder
+	fmt.Fprintf(&script, `DELETE FROM appcache_entries; DELETE FROM appcache_recency;
+		WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < %d)
+		INSERT INTO appcache_entries SELECT id, CAST(id AS BLOB), NULL, CAST('value' AS BLOB) FROM n;
+		UPDATE appcache_meta SET slots = %[1]d, entries = %[1]d, clock = max(clock, %[1]d),
+			bytes = (SELECT sum(length(key) + length(value)) FROM appcache_entries);`, n)
+	for first := 0; first <= n; first += 500 {
+		fmt.Fprintf(&script, "INSERT INTO appcache_recency VALUES (%d, x'", first/500)
+		for id := first; id < first+500; id++ {
+			stamp := id
+			if id > n {
+				stamp = 0
+			}
+			fmt.Fprintf(&script, "%016x", stamp)
+		}
+		script.WriteString("');")
+	}
+	require.NoError(t, sqlitelru.Exec(b, script.String()))
+	require.NoError(t, sqlitelru.Check(b))
 }

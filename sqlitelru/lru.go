@@ -5,9 +5,13 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/goappcache/appcache"
 )
 
 // What is in the database:
@@ -84,22 +88,13 @@ func (s *store) due(stamp int64) bool {
 	return n > 0 && stamp >= s.retryAt && (n >= touchLimit || stamp-s.since >= flushAge)
 }
 
-// take takes the touches out, to be written.
-func (s *store) take() map[int64]int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	taken := s.touches
-	s.touches = make(map[int64]int64, len(taken))
-	return taken
-}
-
 // flushIfDue writes the touches out after a read that has its answer already. So it doesn't wait, and
 // when it can't write the touches stay for the next time.
-func (s *store) flushIfDue(c *conn, stamp int64) {
+func (s *store) flushIfDue(ctx context.Context, c conn, stamp int64) {
 	if !s.due(stamp) {
 		return
 	}
-	if s.db != nil {
+	if s.pool != nil {
 		select {
 		case s.turn <- struct{}{}:
 			defer func() { <-s.turn }()
@@ -107,7 +102,7 @@ func (s *store) flushIfDue(c *conn, stamp int64) {
 			return // to somebody who writes, and will see that they are due
 		}
 	}
-	if s.transaction(c, nil, 0, (*tx).flush) != nil {
+	if s.transaction(ctx, c, nil, 0, (*tx).flush) != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.retryAt = stamp + flushAge
@@ -128,7 +123,7 @@ func (s *store) flush(ctx context.Context) error {
 // A tx is a transaction that writes, begun for a key or for none.
 type tx struct {
 	s     *store
-	c     *conn
+	c     conn
 	key   []byte
 	now   int64 // microseconds of the wall clock
 	stamp int64 // of what is done here
@@ -155,20 +150,18 @@ type block struct {
 
 // write runs f in a transaction, when the lock can be had.
 func (s *store) write(ctx context.Context, key []byte, now int64, f func(*tx) error) error {
-	return s.do(ctx, true, func(c *conn) error { return s.transaction(c, key, now, f) })
+	return s.do(ctx, true, func(c conn) error { return s.transaction(ctx, c, key, now, f) })
 }
 
 // transaction runs f in a transaction. The caller has the turn.
-func (s *store) transaction(c *conn, key []byte, now int64, f func(*tx) error) error {
-	// Immediate: a transaction that begins by reading gets SQLITE_BUSY_SNAPSHOT at its first write, at once
-	// and whatever the timeout, when somebody else has written in between.
-	if err := c.exec(quick, "BEGIN IMMEDIATE"); err != nil {
+func (s *store) transaction(ctx context.Context, c conn, key []byte, now int64, f func(*tx) error) error {
+	if err := c.begin(ctx); err != nil {
 		return err
 	}
 	t := &tx{s: s, c: c, key: key, now: now}
 	err := t.run(f)
 	if err == nil {
-		err = c.exec(quick, "COMMIT")
+		err = c.commit()
 	}
 	if err == nil {
 		if t.overwrites {
@@ -176,13 +169,13 @@ func (s *store) transaction(c *conn, key []byte, now int64, f func(*tx) error) e
 		}
 		return nil
 	}
-	// SQLite may have rolled back by itself, and then says that no transaction is active.
-	if rollback := c.exec(quick, "ROLLBACK"); rollback != nil && code(rollback) != codeError {
-		c.broken = true
-	}
+	c.rollback()
 	s.queue = nil
 	for id, used := range t.taken {
 		s.touch(id, used)
+	}
+	if code(err) == codeTooBig { // the caller has set a limit that is below SQLite's
+		err = fmt.Errorf("%w: %w", appcache.ErrTooLarge, err)
 	}
 	return err
 }
@@ -190,12 +183,12 @@ func (s *store) transaction(c *conn, key []byte, now int64, f func(*tx) error) e
 func (t *tx) run(f func(*tx) error) error {
 	t.stamp = t.s.tick(t.now)
 	if t.key != nil {
-		row, err := t.c.row(quick, "SELECT id, length(key) + length(value) FROM appcache_entries WHERE key = ?", t.key)
+		row, err := ints(t.c, "SELECT id, length(key) + length(value) FROM appcache_entries WHERE key = ?", t.key)
 		if err != nil {
 			return err
 		}
 		if row != nil {
-			t.id, t.size = row[0].(int64), row[1].(int64)
+			t.id, t.size = row[0], row[1]
 		}
 	}
 	if err := f(t); err != nil {
@@ -225,14 +218,14 @@ func (t *tx) load() error {
 	if t.loaded {
 		return nil
 	}
-	row, err := t.c.row(quick, "SELECT slots, entries, bytes, clock FROM appcache_meta")
+	row, err := ints(t.c, "SELECT slots, entries, bytes, clock FROM appcache_meta")
 	if err != nil {
 		return err
 	}
 	if row == nil {
 		return errTables
 	}
-	t.meta = meta{row[0].(int64), row[1].(int64), row[2].(int64), row[3].(int64)}
+	t.meta = meta{row[0], row[1], row[2], row[3]}
 	t.oldMeta, t.loaded = t.meta, true
 	t.s.catchUp(t.clock)
 	t.stamp = t.s.tick(t.now)
@@ -240,7 +233,7 @@ func (t *tx) load() error {
 }
 
 // put stores the entry of t.key, with which the limits have been seen to.
-func (t *tx) put(key, value []byte, expires driver.Value) error {
+func (t *tx) put(key, value []byte, expires any) error {
 	t.bytes += int64(len(key)) + int64(len(value)) - t.size
 	if t.overwrites = t.id != 0; t.overwrites {
 		return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'') WHERE id = ?", expires, value, t.id)
@@ -248,14 +241,14 @@ func (t *tx) put(key, value []byte, expires driver.Value) error {
 
 	t.id, t.spare = t.spare, 0
 	if t.id == 0 && t.slots > t.entries {
-		row, err := t.c.row(quick, "SELECT id FROM appcache_entries WHERE expires = 0")
+		row, err := ints(t.c, "SELECT id FROM appcache_entries WHERE expires = 0")
 		if err != nil {
 			return err
 		}
 		if row == nil {
 			return errTables
 		}
-		t.id = row[0].(int64)
+		t.id = row[0]
 	}
 	t.entries++
 	var err error
@@ -317,13 +310,13 @@ func (t *tx) wipe(id int64) error {
 // gets a later stamp still. So the first in the queue that has kept its stamp is the one. That holds
 // across processes, for a stamp in the database never gets less.
 func (t *tx) victim() (slot, error) {
-	row, err := t.c.row(quick, `SELECT id, length(key) + length(value) FROM appcache_entries
+	row, err := ints(t.c, `SELECT id, length(key) + length(value) FROM appcache_entries
 		WHERE expires > 0 AND expires <= ? AND id <> ? AND id <> ? ORDER BY expires LIMIT 1`, t.now, t.id, t.spare)
 	if err != nil {
 		return slot{}, err
 	}
 	if row != nil {
-		return slot{id: row[0].(int64), size: row[1].(int64)}, nil
+		return slot{id: row[0], size: row[1]}, nil
 	}
 	for fresh := false; ; {
 		if len(t.s.queue) == 0 {
@@ -346,14 +339,14 @@ func (t *tx) victim() (slot, error) {
 		} else if used != v.used {
 			continue
 		}
-		row, err := t.c.row(quick, "SELECT length(key) + length(value) FROM appcache_entries WHERE id = ?", v.id)
+		row, err := ints(t.c, "SELECT length(key) + length(value) FROM appcache_entries WHERE id = ?", v.id)
 		if err != nil {
 			return slot{}, err
 		}
-		if row == nil || row[0] == nil {
+		if row == nil {
 			return slot{}, errTables
 		}
-		v.size = row[0].(int64)
+		v.size = row[0]
 		return v, nil
 	}
 }
@@ -366,7 +359,7 @@ func (t *tx) fillQueue() error {
 	if err := t.writeBlocks(); err != nil {
 		return err
 	}
-	want := max(64, int(t.entries/16))
+	want := int(min(max(64, t.entries/16), 1<<16))
 	limit := int64(math.MaxInt64)
 	oldest := make([]slot, 0, 2*want)
 	keep := func() {
@@ -377,10 +370,11 @@ func (t *tx) fillQueue() error {
 		}
 	}
 	err := t.c.each(quick, func(row []driver.Value) bool {
-		first, used := row[0].(int64)*perBlock, row[1].([]byte)
+		n, _ := row[0].(int64)
+		used, _ := row[1].([]byte)
 		for i := range int64(len(used) / 8) {
 			if u := int64(binary.BigEndian.Uint64(used[8*i:])); u != 0 && u < limit {
-				oldest = append(oldest, slot{id: first + i, used: u})
+				oldest = append(oldest, slot{id: n*perBlock + i, used: u})
 				if len(oldest) == cap(oldest) {
 					keep()
 				}
@@ -393,17 +387,26 @@ func (t *tx) fillQueue() error {
 	return err
 }
 
-// flush writes the touches out.
-func (t *tx) flush() error {
-	if err := t.load(); err != nil {
-		return err
-	}
-	touches := t.s.take()
+// takeTouches takes the touches out, to be written.
+func (t *tx) takeTouches() map[int64]int64 {
+	t.s.mu.Lock()
+	touches := t.s.touches
+	t.s.touches = make(map[int64]int64, len(touches))
+	t.s.mu.Unlock()
 	if t.taken == nil {
 		t.taken = touches
 	} else {
 		maps.Copy(t.taken, touches)
 	}
+	return touches
+}
+
+// flush writes the touches out.
+func (t *tx) flush() error {
+	if err := t.load(); err != nil {
+		return err
+	}
+	touches := t.takeTouches()
 	for id, stamp := range touches {
 		used, err := t.used(id)
 		if err != nil {
@@ -419,24 +422,26 @@ func (t *tx) flush() error {
 	return nil
 }
 
-// clear removes everything. It may take long, and so it watches ctx.
+// clear removes everything, and repairs what contradicted itself. It may take long, and so it watches ctx.
 func (t *tx) clear(ctx context.Context) error {
-	if err := t.load(); err != nil {
+	if err := t.load(); err != nil && !errors.Is(err, errTables) {
 		return err
 	}
-	for _, table := range []string{"appcache_entries", "appcache_recency"} {
+	for _, table := range []string{"appcache_entries", "appcache_recency", "appcache_meta"} {
 		if err := t.c.exec(ctx, "DELETE FROM "+table); err != nil {
 			return err
 		}
 	}
-	t.slots, t.entries, t.bytes = 0, 0, 0
+	t.meta = meta{clock: max(t.clock, t.stamp)}
+	t.oldMeta = t.meta
+	t.takeTouches()
 	t.s.queue = nil
-	return nil
+	return t.c.exec(quick, "INSERT INTO appcache_meta VALUES (?, 0, 0, 0, ?)", int64(version), t.clock)
 }
 
 // used returns the stamp of a slot as it is in the database; 0 when the slot isn't in use.
 func (t *tx) used(id int64) (int64, error) {
-	b, err := t.block(id / perBlock)
+	b, err := t.block(id)
 	if err != nil {
 		return 0, err
 	}
@@ -444,7 +449,7 @@ func (t *tx) used(id int64) (int64, error) {
 }
 
 func (t *tx) setUsed(id, stamp int64) error {
-	b, err := t.block(id / perBlock)
+	b, err := t.block(id)
 	if err != nil {
 		return err
 	}
@@ -456,12 +461,16 @@ func (t *tx) setUsed(id, stamp int64) error {
 	return nil
 }
 
-// block returns a row of appcache_recency, which writeBlocks writes back.
-func (t *tx) block(n int64) (*block, error) {
+// block returns the row of appcache_recency in which a slot is, to be written back by writeBlocks.
+func (t *tx) block(id int64) (*block, error) {
+	if id < 1 {
+		return nil, errTables
+	}
+	n := id / perBlock
 	if b := t.blocks[n]; b != nil {
 		return b, nil
 	}
-	row, err := t.c.row(quick, "SELECT used FROM appcache_recency WHERE block = ?", n)
+	row, err := row(quick, t.c, "SELECT used FROM appcache_recency WHERE block = ?", n)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package sqlitelru
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"weak"
-
-	"modernc.org/sqlite"
 )
 
 const (
@@ -56,14 +53,14 @@ var memory = sync.OnceValue(func() *store {
 	const dsn = "file:/" + memoryName + "?vfs=memdb"
 	db, err := sql.Open("sqlite", dsn+"&_txlock=immediate&_pragma=busy_timeout(10000)")
 	s := newStore()
-	s.connect = func(ctx context.Context) (*conn, error) {
+	s.connect = func(ctx context.Context) (*ownConn, error) {
 		c, err := dial(ctx, dsn)
 		if err != nil {
 			return nil, err
 		}
 		return c, s.makeTables(ctx, c, "")
 	}
-	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(*conn) error { return nil }) }
+	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(conn) error { return nil }) }
 	if err == nil {
 		err = s.prepare(context.Background())
 	}
@@ -90,111 +87,102 @@ func fileStore(path string) (*store, error) {
 	if !strings.HasPrefix(slashed, "/") {
 		slashed = "/" + slashed // a drive letter
 	}
-	// What changes the file, the journal mode, must wait until we know that the file is ours.
-	uri := url.URL{Scheme: "file", Path: slashed, RawQuery: fmt.Sprintf(
-		"_error_rc=1&_pragma=busy_timeout(%d)&_pragma=synchronous(normal)&_pragma=wal_autocheckpoint(8000)", sqliteSleep.Milliseconds())}
+	uri := url.URL{Scheme: "file", Path: slashed, RawQuery: fmt.Sprintf("_error_rc=1&_pragma=busy_timeout(%d)", sqliteSleep.Milliseconds())}
 	s := newStore()
 	s.path = path
-	s.connect = func(ctx context.Context) (*conn, error) {
+	s.connect = func(ctx context.Context) (*ownConn, error) {
 		c, err := dial(ctx, uri.String())
-		if err == nil {
-			if err = s.makeFile(ctx, c); err == nil {
-				return c, nil
-			}
+		if err != nil {
+			return nil, fmt.Errorf("sqlitelru: opening %q: %w", path, err)
+		}
+		if err := s.makeFile(ctx, c); err != nil {
 			_ = c.close()
+			return nil, err
 		}
-		if code(err) == codeNotADB {
-			return nil, fmt.Errorf("sqlitelru: %q is not a file of SQLite, and was left alone: %w", path, err)
-		}
-		return nil, fmt.Errorf("sqlitelru: opening %q: %w", path, err)
+		return c, nil
 	}
-	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(*conn) error { return nil }) }
+	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(conn) error { return nil }) }
 	return s, nil
 }
 
-// dial makes a connection.
-func dial(ctx context.Context, dsn string) (*conn, error) {
-	connector, err := sqlite.NewConnector(dsn)
-	if err != nil {
-		return nil, err
+// makeFile makes an empty file a cache, checks that any other is one, and changes nothing in what isn't.
+func (s *store) makeFile(ctx context.Context, c *ownConn) error {
+	id, err := ints(c, "PRAGMA application_id")
+	if code(err) == codeNotADB {
+		return fmt.Errorf("sqlitelru: %q isn't a file of SQLite, and was left alone: %w", s.path, err)
 	}
-	d, err := connector.Connect(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil && id[0] != applicationID {
+		if err = s.checkEmpty(c); err == nil {
+			// Only an empty file can be set up so that freed space may be given back later.
+			err = c.exec(ctx, "PRAGMA auto_vacuum = INCREMENTAL")
+		}
 	}
-	return newConn(d)
+	if err == nil {
+		err = s.setUp(ctx, c)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case code(err) == codeCorrupt && len(id) > 0 && id[0] == applicationID:
+		return damaged(s.path, err)
+	default:
+		return fmt.Errorf("sqlitelru: opening %q: %w", s.path, err)
+	}
 }
 
-// makeFile makes an empty file a cache, checks that any other is one, and refuses what isn't.
-func (s *store) makeFile(ctx context.Context, c *conn) error {
-	row, err := c.row(ctx, "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version")
-	if err != nil {
-		return err
+// checkEmpty returns an error when there is something in a database that isn't marked as ours. It looks
+// at all of that in one snapshot, for another process may be making it a cache right now.
+func (s *store) checkEmpty(c *ownConn) error {
+	row, err := ints(c, "SELECT (SELECT count(*) FROM sqlite_schema), user_version, application_id FROM pragma_user_version, pragma_application_id")
+	if err == nil && row[2] != applicationID && (row[0] != 0 || row[1] != 0 || row[2] != 0) {
+		err = errors.New("this database is another program's, and was left alone: choose another path")
 	}
-	switch id, version, tables := row[0].(int64), row[1].(int64), row[2].(int64); {
-	case id == applicationID:
-	case id == 0 && version == 0 && tables == 0:
-		// It can only be chosen while the file is empty, and lets freed space be given back later.
-		if err := c.exec(ctx, "PRAGMA auto_vacuum = INCREMENTAL"); err != nil {
+	return err
+}
+
+// setUp sets up a connection to a file that is empty or ours.
+func (s *store) setUp(ctx context.Context, c *ownConn) error {
+	if readOnly, err := c.driver.IsReadOnly("main"); readOnly || err != nil {
+		return errors.Join(errors.New("the file is read-only, and a cache writes also when it is read"), err)
+	}
+	// The last bounds how often a COMMIT has to copy the WAL into the file.
+	for _, pragma := range []string{"journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 8000"} {
+		if err := c.exec(ctx, "PRAGMA "+pragma); err != nil {
 			return err
 		}
-	default:
-		return errors.New("this database is of another program, and was left alone: choose another path")
 	}
-	if ro, ok := c.driver.(interface{ IsReadOnly(string) (bool, error) }); ok {
-		if readOnly, err := ro.IsReadOnly("main"); err != nil || readOnly {
-			return errors.Join(err, errors.New("the file is read-only, and reading needs to write too"))
-		}
-	}
-	if err := c.exec(ctx, "PRAGMA journal_mode = WAL"); err != nil {
-		return err
-	}
-	if err := s.makeTables(ctx, c, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
-		if code := code(err); code == codeCorrupt || code == codeNotADB {
-			return damaged(s.path, err)
-		}
-		return err
-	}
-	return nil
+	return s.makeTables(ctx, c, fmt.Sprintf("PRAGMA application_id = %d", applicationID))
 }
 
 // makeTables makes the tables, and runs more with it, when they aren't there. It checks their version, and
 // sets the clock.
-func (s *store) makeTables(ctx context.Context, c *conn, more string) error {
+func (s *store) makeTables(ctx context.Context, c conn, more string) error {
 	there := func() (bool, error) {
-		row, err := c.row(ctx, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'appcache_meta'")
+		row, err := ints(c, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'appcache_meta'")
 		return row != nil, err
 	}
 	found, err := there()
+	if err == nil && !found {
+		if err = c.script(ctx, schema+more); err != nil {
+			// Another process may have made them in the meantime.
+			if found, _ := there(); found {
+				err = nil
+			}
+		}
+	}
 	if err != nil {
 		return err
 	}
-	if !found {
-		if err := c.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-			return err
-		}
-		// Another process may have made them in the meantime.
-		if found, err = there(); err == nil && !found {
-			err = c.script(ctx, schema+more)
-		}
-		if err == nil {
-			err = c.exec(ctx, "COMMIT")
-		}
-		if err != nil {
-			_ = c.exec(quick, "ROLLBACK")
-			return err
-		}
-	}
-	row, err := c.row(ctx, "SELECT version, clock FROM appcache_meta")
+	row, err := ints(c, "SELECT version, clock FROM appcache_meta")
 	if err != nil {
 		return err
 	}
 	if row == nil {
 		return errTables
 	}
-	if row[0] != driver.Value(int64(version)) {
-		return fmt.Errorf("sqlitelru: the tables are of version %v, and this program knows version %d: delete them or use another database", row[0], version)
+	if row[0] != version {
+		return fmt.Errorf("sqlitelru: the tables are of version %d, and this program knows version %d: delete them or use another database", row[0], version)
 	}
-	s.catchUp(row[1].(int64))
+	s.catchUp(row[1])
 	return nil
 }

@@ -68,7 +68,6 @@ package sqlitelru
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math"
@@ -170,22 +169,27 @@ func (b *Backend) GetRaw(ctx context.Context, key string) (value []byte, found b
 	}
 	s, now := b.store, time.Now().UnixMicro()
 	stamp := s.tick(now) // before the read, so that it is older than whatever takes the slot after it
-	err = s.do(ctx, false, func(c *conn) error {
-		row, err := c.row(quick, `SELECT id, value FROM appcache_entries
+	err = s.do(ctx, false, func(c conn) error {
+		row, err := row(quick, c, `SELECT id, value FROM appcache_entries
 			WHERE key = ? AND (expires IS NULL OR expires > ?)`, []byte(key), now)
-		if err != nil || row == nil {
+		if err != nil {
 			return err
 		}
-		found = true
-		if value, _ = row[1].([]byte); value == nil {
-			value = []byte{} // an empty blob reads back as nil
+		if row != nil {
+			id, ok := row[0].(int64)
+			if value, found = row[1].([]byte); !ok || id < 1 || !found {
+				return errTables
+			}
+			s.touch(id, stamp)
 		}
-		s.touch(row[0].(int64), stamp)
-		s.flushIfDue(c, stamp)
+		s.flushIfDue(ctx, c, stamp)
 		return nil
 	})
 	if err != nil {
 		return nil, false, err
+	}
+	if found && value == nil {
+		value = []byte{} // an empty blob reads back as nil
 	}
 	return value, found, nil
 }
@@ -215,7 +219,7 @@ func (b *Backend) SetRaw(ctx context.Context, key string, value []byte, ttl time
 
 // deadline is the microsecond in which an entry stops being a hit, or nil for never. It rounds up, and
 // can't overflow: the largest Duration is 292 years.
-func deadline(now time.Time, ttl time.Duration) driver.Value {
+func deadline(now time.Time, ttl time.Duration) any {
 	if ttl <= 0 {
 		return nil
 	}
@@ -301,12 +305,12 @@ func (b *Backend) makeRoom(t *tx, size int64) error {
 // trim evicts, when the database is over the limits, as much as opening may take. It doesn't wait for a
 // lock, nor is an error one of opening: the Sets to come try again, and report it.
 func (b *Backend) trim(ctx context.Context) {
-	_ = b.store.try(ctx, true, func(c *conn) error {
-		row, err := c.row(quick, "SELECT entries, bytes FROM appcache_meta")
-		if err != nil || row == nil || b.fits(row[0].(int64), row[1].(int64)) {
+	_ = b.store.try(ctx, true, func(c conn) error {
+		row, err := ints(c, "SELECT entries, bytes FROM appcache_meta")
+		if err != nil || row == nil || b.fits(row[0], row[1]) {
 			return err
 		}
-		return b.store.transaction(c, nil, time.Now().UnixMicro(), func(t *tx) error {
+		return b.store.transaction(ctx, c, nil, time.Now().UnixMicro(), func(t *tx) error {
 			if err := t.load(); err != nil {
 				return err
 			}

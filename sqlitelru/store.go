@@ -3,10 +3,7 @@ package sqlitelru
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
-	"fmt"
-	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -38,6 +35,7 @@ const (
 	codeLocked  = 6
 	codeIOErr   = 10
 	codeCorrupt = 11
+	codeTooBig  = 18
 	codeNotADB  = 26
 )
 
@@ -48,18 +46,18 @@ var quick = context.Background()
 // A store is one database, shared by all the backends over it. It has a connection of its own, when it
 // is a file of Open or the database in memory, or borrows one of the caller's pool for each operation.
 type store struct {
-	db       *sql.DB                              // the caller's pool; nil with a connection of our own
-	connect  func(context.Context) (*conn, error) // makes a connection of our own
-	prepare  func(context.Context) error          // sees to it that the tables are there
-	path     string                               // of the file of Open, or empty
-	inMemory *sql.DB                              // the pool that InMemoryDB returns, or nil
+	pool     *pool                                   // the caller's; nil with a connection of our own
+	connect  func(context.Context) (*ownConn, error) // makes a connection of our own
+	prepare  func(context.Context) error             // sees to it that the tables are there
+	path     string                                  // of the file of Open, or empty
+	inMemory *sql.DB                                 // the pool that InMemoryDB returns, or nil
 
 	// turn has room for one token, held by whoever writes, and with a connection of our own by whoever
 	// uses it. A mutex would do if one could stop waiting for it.
 	turn   chan struct{}
-	own    *conn  // guarded by turn; nil when there is none yet, or the last one broke
-	closed bool   // guarded by turn
-	queue  []slot // guarded by turn; see tx.evict
+	own    *ownConn // guarded by turn; nil when there is none yet, or the last one broke
+	closed bool     // guarded by turn
+	queue  []slot   // guarded by turn; see tx.evict
 
 	clock atomic.Int64 // the last stamp given; see tick
 
@@ -84,20 +82,22 @@ func storeOf(db *sql.DB) *store {
 		return s
 	}
 	s := newStore()
-	s.db = db
+	s.pool = &pool{db: db, stmts: map[string]*sql.Stmt{}}
 	s.prepare = func(ctx context.Context) error {
-		return s.do(ctx, true, func(c *conn) error { return s.makeTables(ctx, c, "") })
+		return s.do(ctx, true, func(c conn) error { return s.makeTables(ctx, c, "") })
 	}
 	stores.byDB[db] = weak.Make(s)
-	runtime.AddCleanup(s, forget, db)
+	runtime.AddCleanup(s, forget, s.pool)
 	return s
 }
 
-func forget(db *sql.DB) {
+// forget removes what is left of the store of a pool.
+func forget(p *pool) {
+	p.close()
 	stores.Lock()
 	defer stores.Unlock()
-	if stores.byDB[db].Value() == nil {
-		delete(stores.byDB, db)
+	if stores.byDB[p.db].Value() == nil {
+		delete(stores.byDB, p.db)
 	}
 }
 
@@ -107,7 +107,7 @@ func newStore() *store {
 
 // do runs f with a connection, and again for as long as the database is locked. It leaves the
 // connection to others between its tries, and stops when ctx ends.
-func (s *store) do(ctx context.Context, write bool, f func(*conn) error) error {
+func (s *store) do(ctx context.Context, write bool, f func(conn) error) error {
 	err := s.try(ctx, write, f)
 	if !isBusy(err) {
 		return err
@@ -124,8 +124,8 @@ func (s *store) do(ctx context.Context, write bool, f func(*conn) error) error {
 	return err
 }
 
-func (s *store) try(ctx context.Context, write bool, f func(*conn) error) error {
-	if write || s.db == nil {
+func (s *store) try(ctx context.Context, write bool, f func(conn) error) error {
+	if write || s.pool == nil {
 		select {
 		case s.turn <- struct{}{}:
 			defer func() { <-s.turn }()
@@ -133,8 +133,8 @@ func (s *store) try(ctx context.Context, write bool, f func(*conn) error) error 
 			return ctx.Err()
 		}
 	}
-	if s.db != nil {
-		return s.borrow(ctx, f)
+	if s.pool != nil {
+		return f(&poolConn{pool: s.pool, ctx: ctx})
 	}
 	if s.closed {
 		return errClosed
@@ -164,29 +164,6 @@ func (s *store) try(ctx context.Context, write bool, f func(*conn) error) error 
 	return err
 }
 
-// borrow runs f with a connection of the caller's pool. The statements are closed again: the pool
-// may close the connection at any time without telling us, and one that has open statements stays open
-// inside SQLite for ever.
-func (s *store) borrow(ctx context.Context, f func(*conn) error) error {
-	pooled, err := s.db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer pooled.Close()
-	return pooled.Raw(func(driverConn any) error {
-		c, err := newConn(driverConn)
-		if err != nil {
-			return err
-		}
-		defer c.closeStatements()
-		err = f(c)
-		if c.broken {
-			err = errors.Join(err, driver.ErrBadConn) // so that the pool drops it
-		}
-		return err
-	})
-}
-
 // close closes a connection of our own, for good.
 func (s *store) close(ctx context.Context) error {
 	select {
@@ -202,118 +179,6 @@ func (s *store) close(ctx context.Context) error {
 	err := s.own.close()
 	s.own = nil
 	return err
-}
-
-// A conn is a connection of the driver with its prepared statements. database/sql isn't used for these,
-// because it costs a Get a quarter of its time. One goroutine uses it at a time.
-type conn struct {
-	driver driverConn
-	stmts  map[string]*stmt
-	broken bool // it mustn't be used again
-}
-
-// driverConn is what connections of the driver can do.
-type driverConn interface {
-	driver.Conn
-	driver.ConnPrepareContext
-	driver.ExecerContext
-}
-
-func newConn(c any) (*conn, error) {
-	d, ok := c.(driverConn)
-	if !ok {
-		return nil, fmt.Errorf("sqlitelru: %T isn't a connection of modernc.org/sqlite", c)
-	}
-	return &conn{driver: d, stmts: map[string]*stmt{}}, nil
-}
-
-type stmt struct {
-	driver.Stmt
-	args []driver.NamedValue
-	row  []driver.Value
-}
-
-func (c *conn) prepare(query string, args []driver.Value) (*stmt, error) {
-	s := c.stmts[query]
-	if s == nil {
-		prepared, err := c.driver.PrepareContext(quick, query)
-		if err != nil {
-			return nil, err
-		}
-		s = &stmt{Stmt: prepared, args: make([]driver.NamedValue, len(args))}
-		c.stmts[query] = s
-	}
-	for i, arg := range args {
-		s.args[i] = driver.NamedValue{Ordinal: i + 1, Value: arg}
-	}
-	return s, nil
-}
-
-// exec runs a statement that returns no rows.
-func (c *conn) exec(ctx context.Context, query string, args ...driver.Value) error {
-	s, err := c.prepare(query, args)
-	if err != nil {
-		return err
-	}
-	defer clear(s.args) // values aren't ours to keep
-	_, err = s.Stmt.(driver.StmtExecContext).ExecContext(ctx, s.args)
-	return err
-}
-
-// each calls f with the rows that a query returns, until f returns false. A row is good until f returns,
-// but for the bytes in it.
-func (c *conn) each(ctx context.Context, f func(row []driver.Value) bool, query string, args ...driver.Value) error {
-	s, err := c.prepare(query, args)
-	if err != nil {
-		return err
-	}
-	defer clear(s.args)
-	rows, err := s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, s.args)
-	if err != nil {
-		return err
-	}
-	// A statement that isn't reset keeps its snapshot, and the WAL would grow without end.
-	defer rows.Close()
-	if s.row == nil {
-		s.row = make([]driver.Value, len(rows.Columns()))
-	}
-	for {
-		if err := rows.Next(s.row); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if !f(s.row) {
-			return nil
-		}
-	}
-}
-
-// row returns the first row that a query returns, or nil. It is good until the query is run again.
-func (c *conn) row(ctx context.Context, query string, args ...driver.Value) (first []driver.Value, err error) {
-	err = c.each(ctx, func(row []driver.Value) bool {
-		first = row
-		return false
-	}, query, args...)
-	return first, err
-}
-
-// script runs statements, separated by semicolons.
-func (c *conn) script(ctx context.Context, statements string) error {
-	_, err := c.driver.ExecContext(ctx, statements, nil)
-	return err
-}
-
-func (c *conn) closeStatements() {
-	for _, s := range c.stmts {
-		_ = s.Close()
-	}
-	clear(c.stmts)
-}
-
-func (c *conn) close() error {
-	c.closeStatements()
-	return c.driver.Close()
 }
 
 // code returns the primary result code of an error of SQLite, or 0.
