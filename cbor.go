@@ -34,7 +34,7 @@ import (
 // int64, and of map keys that are then equal one remains.
 //
 // Unmarshal allocates no more than the bytes at hand can fill, but a struct that is mostly empty takes
-// more room than its bytes.
+// more room than its bytes. Bytes that an enemy wrote may also take long: 65,000 nested tags a minute.
 type CBOR struct {
 	// Portable stores the bare value without its shape, to share entries with other programs. An
 	// entry of other fields is then a hit, with what is missing left zero.

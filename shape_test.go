@@ -160,6 +160,10 @@ type (
 		base `cbor:"base"`
 		ID   string
 	}
+	embedsNamesake struct {
+		Other
+		O int `cbor:"Other"`
+	}
 	onlyStamp struct{ time.Time }
 	keyedBoth struct {
 		A int `cbor:"1,keyasint"`
@@ -283,6 +287,7 @@ func TestNewAllowsWhatComesBack(t *testing.T) {
 	requireSame(t, embedsPointer{nil, "n"})
 	requireSame(t, embedsPointer{&Other{1}, "n"})
 	requireSame(t, embedsUnderName{base{1, 2}, "n"})
+	requireSame(t, embedsNamesake{Other{1}, 2})
 	requireSame(t, onlyStamp{time.Unix(1, 2).UTC()})
 	requireSame(t, ownEvent{time.Unix(1, 0), "n"})
 	requireSame(t, keyedBoth{1, 2})
@@ -561,7 +566,7 @@ func entryOf[V any](t *testing.T, v V) []byte {
 // readAs returns what a cache of V reads from data, nil for a miss, which must have its event.
 func readAs[V any](t *testing.T, data []byte) *V {
 	t.Helper()
-	return readWith[V](t, data, nil, nil)
+	return readWith[V](t, data, appcache.CBOR{}, nil)
 }
 
 func readWith[V any](t *testing.T, data []byte, s appcache.Serialiser, c appcache.Compressor) *V {
