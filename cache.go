@@ -117,7 +117,7 @@ func New[V any](backend RawBackend, opts *Options) *Cache[V] {
 		panic(fmt.Sprintf("appcache.New[%v]: %v", t, err))
 	}
 	var identity any
-	if reflect.ValueOf(backend).Comparable() && backend == backend { //nolint:gocritic,staticcheck // a NaN in it
+	if reflect.ValueOf(backend).Comparable() && backend == backend { //nolint:gocritic // it may hold a NaN
 		identity = backend
 	}
 	if flight.Off == flight.OneTable {

@@ -510,7 +510,7 @@ func (r *randomiser) structOf(field func() reflect.Type) reflect.Type {
 		fields[i] = f
 	}
 	if r.IntN(4) == 0 && len(fields) > 0 {
-		fields = append(fields, reflect.StructField{Name: "_", PkgPath: "p", Type: reflect.TypeFor[struct{}](), Tag: `cbor:",toarray"`})
+		fields = append(fields, reflect.StructField{Name: "_", PkgPath: "p", Type: reflect.TypeFor[struct{}](), Tag: `cbor:",toarray"`}) //nolint:makezero // one more than the loop fills
 	}
 	return reflect.StructOf(fields)
 }

@@ -372,7 +372,7 @@ func (l *load[V]) store(ctx context.Context, f *flight.Load, value V, ttl, cost 
 	}
 	data, ttl, l.note = l.c.pack(l.key, value, l.data, false, ttl, cost)
 	if l.note != nil {
-		return nil //nolint:nilerr // the value is there, and only isn't stored
+		return nil // the value is there, and only isn't stored
 	}
 	if flight.Off == flight.TokenFirst {
 		a, _ := addressOf(l.key)

@@ -131,7 +131,7 @@ func (c *ownConn) each(ctx context.Context, f func(row []driver.Value) bool, que
 		return err
 	}
 	// A statement that isn't reset keeps its snapshot, and the WAL would grow without end.
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	if s.row == nil {
 		s.row = make([]driver.Value, len(rows.Columns()))
 	}
@@ -269,7 +269,7 @@ func (c *poolConn) each(ctx context.Context, f func(row []driver.Value) bool, qu
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	columns, err := rows.Columns()
 	if err != nil {
 		return err

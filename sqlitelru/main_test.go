@@ -92,7 +92,7 @@ var childJobs = map[string]func(ctx context.Context, args []string) error{
 			if _, _, err := b.GetRaw(ctx, strconv.Itoa(1+rand.IntN(n))); err != nil {
 				return err
 			}
-			fmt.Fprintln(out, n)
+			_, _ = fmt.Fprintln(out, n)
 			if err := out.Flush(); err != nil {
 				return err
 			}
