@@ -97,6 +97,7 @@ var (
 type shard struct {
 	mu       sync.Mutex
 	slots    map[Key]*slot
+	spare    *slot            // an empty one with some room, for the next key
 	clearing map[any]int      // backends that are being cleared, and how many times at once
 	cooling  map[Key]struct{} // keys of which a refresh failed less than coolDown ago
 	finished atomic.Uint64    // loads and writers that have ended; written under mu
@@ -119,7 +120,9 @@ func (s *shard) slot(k Key) *slot {
 		if s.slots == nil {
 			s.slots = map[Key]*slot{}
 		}
-		sl = &slot{}
+		if sl, s.spare = s.spare, nil; sl == nil {
+			sl = &slot{}
+		}
 		s.slots[k] = sl
 	}
 	return sl
@@ -129,6 +132,7 @@ func (s *shard) slot(k Key) *slot {
 func (s *shard) release(k Key, sl *slot) {
 	if len(sl.loads) == 0 && len(sl.writers) == 0 {
 		delete(s.slots, k)
+		s.spare = sl
 	}
 	s.finished.Add(1)
 }
