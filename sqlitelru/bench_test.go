@@ -135,7 +135,6 @@ func BenchmarkNewKey(b *testing.B) {
 func openDB(tb testing.TB, dsn string) *sql.DB {
 	db, err := sql.Open("sqlite", dsn)
 	require.NoError(tb, err)
-	db.SetMaxOpenConns(1)
 	tb.Cleanup(func() { _ = db.Close() })
 	return db
 }

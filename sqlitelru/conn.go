@@ -241,9 +241,10 @@ func (c *poolConn) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	return c.tx.PrepareContext(ctx, query)
 }
 
-// patience is the context to run a statement with. Outside of a transaction it has to wait for a connection.
+// patience is the context to run a statement with. Outside of a transaction that may have to wait for a
+// connection, when the pool has a limit; else watching the context would add half to the cost.
 func (c *poolConn) patience(ctx context.Context) context.Context {
-	if c.tx == nil {
+	if c.tx == nil && c.db.Stats().MaxOpenConnections > 0 {
 		return c.ctx
 	}
 	return ctx

@@ -32,9 +32,10 @@ import (
 const perBlock = 500
 
 const (
-	touchLimit = 8192      // touches that are written out without waiting for flushAge
-	touchMax   = 1 << 16   // touches that are held while they can't be written out; more are lost
 	flushAge   = 1_000_000 // microseconds after which touches are written out
+	touchesMin = 8192      // so many are written out at once, or for larger caches a sixteenth of the slots,
+	touchesMax = 1 << 16   // up to so many: the cost is that of the blocks that they are in
+	touchesEnd = 1 << 17   // more than that, when they can't be written out, are lost
 )
 
 // A slot is a row of appcache_entries, with its stamp or with its size, the bytes of its key and value.
@@ -65,7 +66,7 @@ func (s *store) touch(id, stamp int64) {
 	switch {
 	case noted:
 		s.touches[id] = max(old, stamp)
-	case len(s.touches) < touchMax:
+	case len(s.touches) < touchesEnd:
 		if len(s.touches) == 0 {
 			s.since = stamp
 		}
@@ -84,8 +85,8 @@ func (s *store) touched(id int64) int64 {
 func (s *store) due(stamp int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := len(s.touches)
-	return n > 0 && stamp >= s.retryAt && (n >= touchLimit || stamp-s.since >= flushAge)
+	n := int64(len(s.touches))
+	return n > 0 && stamp >= s.retryAt && (n >= max(touchesMin, min(s.slots/16, touchesMax)) || stamp-s.since >= flushAge)
 }
 
 // flushIfDue writes the touches out after a read that has its answer already. So it doesn't wait, and
@@ -227,6 +228,9 @@ func (t *tx) load() error {
 	}
 	t.meta = meta{row[0], row[1], row[2], row[3]}
 	t.oldMeta, t.loaded = t.meta, true
+	t.s.mu.Lock()
+	t.s.slots = t.slots
+	t.s.mu.Unlock()
 	t.s.catchUp(t.clock)
 	t.stamp = t.s.tick(t.now)
 	return nil

@@ -77,7 +77,7 @@ import (
 	"github.com/goappcache/appcache"
 )
 
-// DefaultMaxSize is the number of entries that a zero MaxSize stands for.
+// defaultMaxSize is the number of entries that a zero MaxSize stands for.
 const defaultMaxSize = 10_000
 
 // maxRow is the longest row that SQLite takes, SQLITE_MAX_LENGTH (https://sqlite.org/limits.html), less

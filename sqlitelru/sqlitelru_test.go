@@ -67,7 +67,10 @@ func TestTooLarge(t *testing.T) {
 
 	b = openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
 	set(t, b, "key", "old")
-	require.ErrorIs(t, b.SetRaw(t.Context(), "key", make([]byte, 1_000_000_000), 0), appcache.ErrTooLarge)
+	err := b.SetRaw(t.Context(), "key", make([]byte, 1_000_000_000), 0)
+	require.ErrorIs(t, err, appcache.ErrTooLarge)
+	var asked *sqlite.Error
+	require.NotErrorAs(t, err, &asked, "SQLite got to see it")
 	requireHit(t, b, "key", "old")
 
 	// The caller's connection takes less than SQLite.

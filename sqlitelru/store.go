@@ -65,6 +65,7 @@ type store struct {
 	touches map[int64]int64 // guarded by mu: the stamps, by slot, that aren't in the database yet
 	since   int64           // guarded by mu: the stamp of the oldest of them
 	retryAt int64           // guarded by mu: after a flush that failed, the stamp to try again at
+	slots   int64           // guarded by mu: the number of slots, when it was last looked up
 }
 
 // stores has the store of each *sql.DB that backends were made over, so that two backends over one
