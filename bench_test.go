@@ -175,7 +175,7 @@ func BenchmarkClients(b *testing.B) {
 			{"set-struct", setAccount, func() error { return accounts.Set(ctx, benchAccount, anAccount, time.Hour) }},
 		} {
 			b.Run(store.name+"/"+c.name, func(b *testing.B) {
-				compare.Interleaved(b, 1, []compare.Candidate{{Name: "bare", Run: c.bare}, {Name: "again", Run: c.bare}, {Name: "cache", Run: c.cache}})
+				compare.Interleaved(b, 10, []compare.Candidate{{Name: "bare", Run: c.bare}, {Name: "again", Run: c.bare}, {Name: "cache", Run: c.cache}})
 			})
 		}
 	}

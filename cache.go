@@ -189,14 +189,14 @@ func isNil(v any) bool {
 // changed the type, or an entry of another program, makes the program load again, and not fail.
 func (c *Cache[V]) Get(ctx context.Context, key Key[V]) (value V, found bool, err error) {
 	a, err := addressOf(key)
-	return c.get(ctx, a, err)
+	return c.get(ctx, &a, err)
 }
 
 // GetByStr is Get for a path: GetByStr(ctx, "users/54") finds what was stored under
 // StringKey("users/54"), or under a key with the segments {"users", "54"}.
 func (c *Cache[V]) GetByStr(ctx context.Context, path string) (value V, found bool, err error) {
 	a, err := pathAddress(path)
-	return c.get(ctx, a, err)
+	return c.get(ctx, &a, err)
 }
 
 // Set stores value under key for ttl, in place of what was there.
@@ -205,26 +205,26 @@ func (c *Cache[V]) GetByStr(ctx context.Context, path string) (value V, found bo
 // stays.
 func (c *Cache[V]) Set(ctx context.Context, key Key[V], value V, ttl time.Duration) error {
 	a, err := addressOf(key)
-	return c.set(ctx, a, err, key, value, ttl, false)
+	return c.set(ctx, &a, err, key, value, ttl, false)
 }
 
 // SetByStr is Set for a path, like that of [Cache.GetByStr]. The value is compressed if compress is
 // true, or as [Options.CompressOver] says.
 func (c *Cache[V]) SetByStr(ctx context.Context, path string, value V, ttl time.Duration, compress bool) error {
 	a, err := pathAddress(path)
-	return c.set(ctx, a, err, nil, value, ttl, compress)
+	return c.set(ctx, &a, err, nil, value, ttl, compress)
 }
 
 // Invalidate removes the entry under key. That there is none is no error.
 func (c *Cache[V]) Invalidate(ctx context.Context, key Key[V]) error {
 	a, err := addressOf(key)
-	return c.invalidate(ctx, a, err)
+	return c.invalidate(ctx, &a, err)
 }
 
 // InvalidateByStr is Invalidate for a path, like that of [Cache.GetByStr].
 func (c *Cache[V]) InvalidateByStr(ctx context.Context, path string) error {
 	a, err := pathAddress(path)
-	return c.invalidate(ctx, a, err)
+	return c.invalidate(ctx, &a, err)
 }
 
 // InvalidateNamespace drops every entry in the namespace, of whatever type, by removing the value from
@@ -236,7 +236,7 @@ func (c *Cache[V]) InvalidateNamespace(ctx context.Context, namespace NamespaceK
 	}
 	a, err := namespaceAddress(namespace, 0)
 	if err == nil {
-		err = c.remove(ctx, &call, a, a.tokenPath)
+		err = c.remove(ctx, &call, &a, a.tokenPath)
 	}
 	return c.end(ctx, &call, Done, err)
 }
@@ -259,7 +259,7 @@ func (c *Cache[V]) Path(ctx context.Context, key Key[V]) (string, error) {
 	call := call{op: "path of"}
 	a, err := addressOf(key)
 	if err == nil {
-		_, err = c.find(ctx, &call, a, false)
+		_, err = c.find(ctx, &call, &a, false)
 	}
 	if err != nil {
 		return "", call.wrap(err)
@@ -267,7 +267,7 @@ func (c *Cache[V]) Path(ctx context.Context, key Key[V]) (string, error) {
 	return call.key, nil
 }
 
-func (c *Cache[V]) get(ctx context.Context, a address, err error) (value V, found bool, _ error) {
+func (c *Cache[V]) get(ctx context.Context, a *address, err error) (value V, found bool, _ error) {
 	call := c.begin(OpGet)
 	if err == nil {
 		_, err = c.find(ctx, &call, a, false)
@@ -282,13 +282,13 @@ func (c *Cache[V]) get(ctx context.Context, a address, err error) (value V, foun
 	if outcome == absent {
 		outcome = Miss
 	}
-	if errors.Is(err, ErrNoNamespace) {
+	if err != nil && errors.Is(err, ErrNoNamespace) {
 		err = nil
 	}
 	return value, outcome == Hit, c.end(ctx, &call, outcome, err)
 }
 
-func (c *Cache[V]) set(ctx context.Context, a address, err error, key Key[V], value V, ttl time.Duration, compress bool) error {
+func (c *Cache[V]) set(ctx context.Context, a *address, err error, key Key[V], value V, ttl time.Duration, compress bool) error {
 	call := c.begin(OpSet)
 	if err == nil && ttl < 0 {
 		err = ErrNegativeTTL
@@ -312,7 +312,7 @@ func (c *Cache[V]) set(ctx context.Context, a address, err error, key Key[V], va
 	return c.end(ctx, &call, Done, err)
 }
 
-func (c *Cache[V]) invalidate(ctx context.Context, a address, err error) error {
+func (c *Cache[V]) invalidate(ctx context.Context, a *address, err error) error {
 	call := c.begin(OpInvalidate)
 	if err == nil {
 		err = c.remove(ctx, &call, a, nil)
@@ -323,7 +323,7 @@ func (c *Cache[V]) invalidate(ctx context.Context, a address, err error) error {
 }
 
 // find returns the path of the key at a, and makes it the call's key, unless the context is done.
-func (c *core) find(ctx context.Context, call *call, a address, create bool) (path string, err error) {
+func (c *core) find(ctx context.Context, call *call, a *address, create bool) (path string, err error) {
 	err = ctx.Err()
 	if err == nil {
 		path, err = c.locate(ctx, a, create)
@@ -338,7 +338,7 @@ func (c *core) find(ctx context.Context, call *call, a address, create bool) (pa
 
 // The three that change the store do it as writers: loads that are under way don't store what they have.
 
-func (c *core) write(ctx context.Context, a address, path string, data []byte, ttl time.Duration) error {
+func (c *core) write(ctx context.Context, a *address, path string, data []byte, ttl time.Duration) error {
 	defer c.markUnplaced(a)
 	w, err := flight.Write(ctx, c.flightKey(path))
 	if err != nil {
@@ -348,7 +348,7 @@ func (c *core) write(ctx context.Context, a address, path string, data []byte, t
 	return c.backend.SetRaw(ctx, path, data, ttl)
 }
 
-func (c *core) remove(ctx context.Context, call *call, a address, in func(path string) string) error {
+func (c *core) remove(ctx context.Context, call *call, a *address, in func(path string) string) error {
 	defer c.markUnplaced(a)
 	path, err := c.find(ctx, call, a, false)
 	if errors.Is(err, ErrNoNamespace) {
@@ -380,7 +380,7 @@ func (c *core) clear(ctx context.Context) error {
 
 // markUnplaced keeps callers from joining loads that began before a change of the key at a, and that are of keys
 // whose namespace's token couldn't be had. They aren't stored, so it is enough after the change.
-func (c *core) markUnplaced(a address) {
+func (c *core) markUnplaced(a *address) {
 	if a.namespace != nil || a.generated {
 		flight.Mark(c.flightKey(c.unplaced(a)))
 	}
@@ -388,9 +388,9 @@ func (c *core) markUnplaced(a address) {
 
 // unplaced returns where loads of keys without a path are in the table: at the outermost of their namespaces, whose path
 // is always known. Who changes that, as a key, is a writer of it anyway.
-func (c *core) unplaced(a address) string {
+func (c *core) unplaced(a *address) string {
 	for a.namespace != nil {
-		a = *a.namespace
+		a = a.namespace
 	}
 	return c.join(a)
 }

@@ -98,19 +98,16 @@ func pathAddress(path string) (address, error) {
 
 // join returns the path of the key at a, in one allocation for most keys. In place of the tokens, which
 // it doesn't know, there is what no token can be.
-func (c *core) join(a address) string {
-	if a.segments == nil && !needsEscape(a.path) {
-		return c.prefix + a.path
-	}
+func (c *core) join(a *address) string {
 	var room [128]byte
 	if a.namespace == nil {
 		return string(a.appendTo(append(room[:0], c.prefix...)))
 	}
-	return c.join(*a.namespace) + "/@…/" + string(a.appendTo(room[:0]))
+	return c.join(a.namespace) + "/@…/" + string(a.appendTo(room[:0]))
 }
 
 // appendTo appends the key's own part of the path, without its namespace.
-func (a address) appendTo(dst []byte) []byte {
+func (a *address) appendTo(dst []byte) []byte {
 	if a.segments == nil {
 		return appendPath(dst, a.path)
 	}

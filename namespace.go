@@ -76,11 +76,11 @@ func namespaceAddress(namespace NamespaceKey, depth int) (address, error) {
 
 // locate returns the path of the key at a. Where its namespace has no token it makes one, if create is
 // true and the namespace is a Generation; otherwise that is ErrNoNamespace.
-func (c *core) locate(ctx context.Context, a address, create bool) (string, error) {
+func (c *core) locate(ctx context.Context, a *address, create bool) (string, error) {
 	if a.namespace == nil {
 		return c.join(a), nil
 	}
-	namespace, err := c.locate(ctx, *a.namespace, create)
+	namespace, err := c.locate(ctx, a.namespace, create)
 	if err != nil {
 		return "", err
 	}

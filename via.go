@@ -83,10 +83,10 @@ func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Dur
 	call := c.begin(OpSetVia)
 	a, err := c.viaAddress(ctx, key, ttl)
 	if err != nil {
-		call.key = c.join(a)
+		call.key = c.join(&a)
 		return c.end(ctx, &call, Failed, err)
 	}
-	setterErr, err := c.setVia(ctx, &call, a, key, value, ttl, setter)
+	setterErr, err := c.setVia(ctx, &call, &a, key, value, ttl, setter)
 	if setterErr != nil {
 		call.err = setterErr
 		if err != nil {
@@ -99,7 +99,7 @@ func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Dur
 }
 
 // setVia returns the setter's error and the cache's own.
-func (c *Cache[V]) setVia(ctx context.Context, call *call, a address, key Key[V], value V, ttl time.Duration, setter func(context.Context, V) error) (setterErr, err error) {
+func (c *Cache[V]) setVia(ctx context.Context, call *call, a *address, key Key[V], value V, ttl time.Duration, setter func(context.Context, V) error) (setterErr, err error) {
 	defer c.markUnplaced(a)
 	// The token is read before the setter runs: if the namespace is dropped meanwhile, what is stored
 	// is in the one that was dropped.
@@ -138,7 +138,7 @@ func (c *Cache[V]) setVia(ctx context.Context, call *call, a address, key Key[V]
 }
 
 // storeVia stores what the setter has set, and reports whether it did; otherwise the entry is to be removed.
-func (c *Cache[V]) storeVia(ctx context.Context, call *call, w *flight.Writer, a address, path string, key Key[V], value V, ttl time.Duration) (bool, error) {
+func (c *Cache[V]) storeVia(ctx context.Context, call *call, w *flight.Writer, a *address, path string, key Key[V], value V, ttl time.Duration) (bool, error) {
 	data, err := c.marshal(&value)
 	if err == nil {
 		data, ttl, err = c.pack(key, value, data, false, ttl, 0)
@@ -193,12 +193,12 @@ func (c *Cache[V]) getVia(ctx context.Context, key Key[V], ttl time.Duration, ge
 	call := c.begin(OpGetVia)
 	a, err := c.viaAddress(ctx, key, ttl)
 	if err != nil {
-		call.key = c.join(a)
+		call.key = c.join(&a)
 		return *new(V), c.end(ctx, &call, Failed, err)
 	}
-	path, err := c.find(ctx, &call, a, true)
+	path, err := c.find(ctx, &call, &a, true)
 	if err != nil {
-		return c.loadFor(ctx, &call, Miss, err, 0, &load[V]{c: c, key: key, getter: getter, path: c.unplaced(a), nowhere: true})
+		return c.loadFor(ctx, &call, Miss, err, 0, &load[V]{c: c, key: key, getter: getter, path: c.unplaced(&a), nowhere: true})
 	}
 	seen := flight.Seen(c.flightKey(path))
 	var e entry
@@ -376,7 +376,7 @@ func (l *load[V]) store(ctx context.Context, f *flight.Load, value V, ttl, cost 
 	}
 	if flight.Off == flight.TokenFirst {
 		a, _ := addressOf(l.key)
-		l.path, _ = l.c.locate(ctx, a, true)
+		l.path, _ = l.c.locate(ctx, &a, true)
 	}
 	f.Store(func() {
 		l.size = len(data)

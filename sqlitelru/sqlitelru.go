@@ -150,8 +150,12 @@ func newBackend(s *store, opts *Options, owns bool) (*Backend, error) {
 			b.maxBytes = opts.MaxBytes
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), busyLimit)
-	defer cancel()
+	ctx := context.Background()
+	if s.pool != nil { // whose only connection somebody else may hold
+		limited, cancel := context.WithTimeout(ctx, busyLimit)
+		defer cancel()
+		ctx = limited
+	}
 	if err := s.prepare(ctx); err != nil {
 		if owns {
 			_ = s.close(ctx)

@@ -44,6 +44,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,7 +59,7 @@ type Key struct {
 }
 
 const (
-	shardCount    = 64
+	shardCount    = 256
 	maxBackground = 64          // loads that nobody waits for, in the process
 	coolDown      = time.Second // how long no refresh of a key is tried after one that failed
 )
@@ -96,8 +97,9 @@ var (
 
 type shard struct {
 	mu       sync.Mutex
-	slots    map[Key]*slot
+	slots    []*slot          // so few that looking through them takes less than a map would
 	spare    *slot            // an empty one with some room, for the next key
+	idle     *Writer          // one that has ended, for the next
 	clearing map[any]int      // backends that are being cleared, and how many times at once
 	cooling  map[Key]struct{} // keys of which a refresh failed less than coolDown ago
 	finished atomic.Uint64    // loads and writers that have ended; written under mu
@@ -105,6 +107,7 @@ type shard struct {
 
 // slot is what is going on with one key.
 type slot struct {
+	key     Key
 	loads   []*Load
 	writers []*Writer
 }
@@ -113,34 +116,45 @@ func (k Key) shard() *shard {
 	return &table[maphash.String(seed, k.Path)%shardCount]
 }
 
+// find returns the slot of k, or nil. The caller holds mu.
+func (s *shard) find(k Key) *slot {
+	for _, sl := range s.slots {
+		if sl.key == k {
+			return sl
+		}
+	}
+	return nil
+}
+
 // slot returns the slot of k, which it makes if it isn't there. The caller holds mu.
 func (s *shard) slot(k Key) *slot {
-	sl := s.slots[k]
+	sl := s.find(k)
 	if sl == nil {
-		if s.slots == nil {
-			s.slots = map[Key]*slot{}
-		}
 		if sl, s.spare = s.spare, nil; sl == nil {
 			sl = &slot{}
 		}
-		s.slots[k] = sl
+		sl.key = k
+		s.slots = append(s.slots, sl)
 	}
 	return sl
 }
 
-// release takes the slot of k out of the table if nothing goes on with k. The caller holds mu.
-func (s *shard) release(k Key, sl *slot) {
+// release takes a slot out of the table if nothing goes on with its key. The caller holds mu.
+func (s *shard) release(sl *slot) {
 	if len(sl.loads) == 0 && len(sl.writers) == 0 {
-		delete(s.slots, k)
+		last := len(s.slots) - 1
+		s.slots[slices.Index(s.slots, sl)] = s.slots[last]
+		s.slots[last] = nil
+		s.slots = s.slots[:last]
+		sl.key = Key{}
 		s.spare = sl
 	}
 	s.finished.Add(1)
 }
 
-// busy reports whether a writer is at work on k. The caller holds mu.
-func (s *shard) busy(k Key) bool {
-	sl := s.slots[k]
-	return sl != nil && len(sl.writers) > 0 || s.clearing[k.Backend] > 0
+// busy reports whether a writer is at work on the key of a slot. The caller holds mu.
+func (s *shard) busy(sl *slot) bool {
+	return len(sl.writers) > 0 || len(s.clearing) > 0 && s.clearing[sl.key.Backend] > 0
 }
 
 // mark keeps the loads of a slot from being joined and stored. The caller holds mu.
@@ -181,8 +195,8 @@ func Count(backend any) int {
 	for i := range table {
 		s := &table[i]
 		s.mu.Lock()
-		for k := range s.slots {
-			if k.Backend == backend {
+		for _, sl := range s.slots {
+			if sl.key.Backend == backend {
 				n++
 			}
 		}

@@ -10,7 +10,10 @@ import (
 
 // Load is one load of a key, with a goroutine of its own.
 type Load struct {
-	key    Key // these four never change
+	// These never change.
+	key    Key
+	shard  *shard
+	slot   *slot // until it ends
 	kind   any
 	cancel context.CancelFunc // ends the context of run
 	done   chan struct{}      // closed when the load has ended
@@ -89,7 +92,7 @@ func Refresh(ctx context.Context, k Key, kind any, seen uint64, window time.Dura
 	if _, cooling := s.cooling[k]; cooling {
 		return
 	}
-	if sl := s.slots[k]; sl != nil && slices.ContainsFunc(sl.loads, func(l *Load) bool { return l.open(kind) }) {
+	if sl := s.find(k); sl != nil && slices.ContainsFunc(sl.loads, func(l *Load) bool { return l.open(kind) }) {
 		return
 	}
 	if background.Add(1) > maxBackground {
@@ -105,7 +108,7 @@ func Refresh(ctx context.Context, k Key, kind any, seen uint64, window time.Dura
 
 // joinable returns the load of k that callers of the kind join, or nil. The caller holds mu.
 func (s *shard) joinable(k Key, kind any) *Load {
-	sl := s.slots[k]
+	sl := s.find(k)
 	if sl == nil || k.Backend == nil {
 		return nil
 	}
@@ -129,7 +132,7 @@ func (s *shard) begin(k Key, kind any) *Load {
 			other.marked = true // it was given up, and mustn't overwrite what the new one stores
 		}
 	}
-	l := &Load{key: k, kind: kind, done: make(chan struct{})}
+	l := &Load{key: k, shard: s, slot: sl, kind: kind, done: make(chan struct{})}
 	sl.loads = append(sl.loads, l)
 	return l
 }
@@ -156,11 +159,10 @@ func (l *Load) start(ctx context.Context, again bool, run Run, orphan func(error
 
 // end takes the load out of the table and wakes its callers.
 func (l *Load) end(orphan func(error)) {
-	s := l.key.shard()
+	s, sl := l.shard, l.slot
 	s.mu.Lock()
-	sl := s.slots[l.key]
 	sl.loads = slices.DeleteFunc(sl.loads, func(other *Load) bool { return other == l })
-	s.release(l.key, sl)
+	s.release(sl)
 	l.ended = true
 	heard := l.callers
 	if l.refresh {
@@ -181,7 +183,7 @@ func (l *Load) end(orphan func(error)) {
 
 // leave is a caller's end of waiting. It returns false if the load has ended.
 func (l *Load) leave() bool {
-	s := l.key.shard()
+	s := l.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l.ended {
@@ -193,7 +195,7 @@ func (l *Load) leave() bool {
 
 // closeWindow is the end of a refresh's window.
 func (l *Load) closeWindow() {
-	s := l.key.shard()
+	s := l.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !l.ended {
@@ -214,18 +216,18 @@ func (l *Load) drop() {
 // Undisturbed reports whether no writer has been at work on the key since the load began. What was found in the store
 // before is then what those who have joined, or will yet, may be given.
 func (l *Load) Undisturbed() bool {
-	s := l.key.shard()
+	s := l.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !l.marked && !s.busy(l.key)
+	return !l.marked && !s.busy(l.slot)
 }
 
 // Store calls act, which writes the load's value back, unless the load was marked or a writer is at work. It
 // reports whether it did.
 func (l *Load) Store(act func()) bool {
-	s := l.key.shard()
+	s := l.shard
 	s.mu.Lock()
-	if l.marked || s.busy(l.key) && on(StoringNoneWith) {
+	if l.marked || s.busy(l.slot) && on(StoringNoneWith) {
 		s.mu.Unlock()
 		return false
 	}
@@ -244,7 +246,7 @@ func (l *Load) Store(act func()) bool {
 
 // CoolDown keeps the load's key from being refreshed for a second.
 func (l *Load) CoolDown() {
-	s := l.key.shard()
+	s := l.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cooling == nil {
@@ -264,7 +266,7 @@ var rings sync.Mutex
 // ring reports whether a load of k, be it marked or not, waits for the load in whose getter k is asked for. The
 // caller holds mu.
 func (s *shard) ring(k Key, kind any, outer *Load) bool {
-	sl := s.slots[k]
+	sl := s.find(k)
 	if sl == nil {
 		return false
 	}

@@ -6,10 +6,12 @@ import (
 )
 
 // Writer is a change to a key, or to all keys of a backend, from before its first effect until after its
-// last.
+// last. Whoever has ended it must let go of it: it is used again.
 type Writer struct {
-	key Key  // these two never change
-	all bool // it is at work on every key of the backend
+	// These never change.
+	shard   *shard
+	slot    *slot // nil: it is at work on every key of the backend
+	backend any
 
 	// The shard's mutex guards these, of a writer that isn't at work on all.
 	overlapped bool // another writer was at work on the key meanwhile
@@ -19,11 +21,14 @@ type Writer struct {
 // Write begins a change of k: loads of k that are under way won't be stored. It waits for those that
 // are being stored, but no longer than ctx. When the change is over the writer must be ended.
 func Write(ctx context.Context, k Key) (*Writer, error) {
-	w := &Writer{key: k}
 	s := k.shard()
 	s.mu.Lock()
 	sl := s.slot(k)
-	w.overlapped = s.busy(k)
+	var w *Writer
+	if w, s.idle = s.idle, nil; w == nil {
+		w = &Writer{}
+	}
+	*w = Writer{shard: s, slot: sl, overlapped: s.busy(sl)}
 	for _, other := range sl.writers {
 		other.overlapped = true
 	}
@@ -40,14 +45,14 @@ func Mark(k Key) {
 	s := k.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sl := s.slots[k]; sl != nil {
+	if sl := s.find(k); sl != nil {
 		sl.mark()
 	}
 }
 
 // WriteAll begins a change of all keys of the backend.
 func WriteAll(ctx context.Context, backend any) (*Writer, error) {
-	w := &Writer{key: Key{Backend: backend}, all: true}
+	w := &Writer{backend: backend}
 	var writing []<-chan struct{}
 	for i := range table {
 		s := &table[i]
@@ -56,8 +61,8 @@ func WriteAll(ctx context.Context, backend any) (*Writer, error) {
 			s.clearing = map[any]int{}
 		}
 		s.clearing[backend]++
-		for k, sl := range s.slots {
-			if k.Backend == backend {
+		for _, sl := range s.slots {
+			if sl.key.Backend == backend {
 				sl.mark()
 				writing = sl.underWay(writing)
 				for _, other := range sl.writers {
@@ -88,7 +93,7 @@ func (w *Writer) wait(ctx context.Context, writing []<-chan struct{}) error {
 // key since this one began: nobody knows then which of their values the origin ended with. It reports
 // whether it did.
 func (w *Writer) Store(act func()) bool {
-	s := w.key.shard()
+	s := w.shard
 	s.mu.Lock()
 	if w.overlapped && on(OverlapDetection) {
 		s.mu.Unlock()
@@ -110,33 +115,32 @@ func (w *Writer) Store(act func()) bool {
 // End marks what began to load meanwhile, which may have seen the origin as it was, and takes the writer
 // out of the table.
 func (w *Writer) End() {
-	if w.all {
+	if w.slot == nil {
 		w.endAll()
 		return
 	}
-	s := w.key.shard()
+	s, sl := w.shard, w.slot
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sl := s.slots[w.key]
 	if on(SecondMarking) {
 		sl.mark()
 	}
 	sl.writers = slices.DeleteFunc(sl.writers, func(other *Writer) bool { return other == w })
-	s.release(w.key, sl)
+	s.idle = w
+	s.release(sl)
 }
 
 func (w *Writer) endAll() {
-	backend := w.key.Backend
 	for i := range table {
 		s := &table[i]
 		s.mu.Lock()
-		for k, sl := range s.slots {
-			if k.Backend == backend && on(SecondMarking) {
+		for _, sl := range s.slots {
+			if sl.key.Backend == w.backend && on(SecondMarking) {
 				sl.mark()
 			}
 		}
-		if s.clearing[backend]--; s.clearing[backend] == 0 {
-			delete(s.clearing, backend)
+		if s.clearing[w.backend]--; s.clearing[w.backend] == 0 {
+			delete(s.clearing, w.backend)
 		}
 		s.finished.Add(1)
 		s.mu.Unlock()
