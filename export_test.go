@@ -1,4 +1,12 @@
 package appcache
 
+import (
+	"context"
+	"time"
+)
+
 // Bounded is for tests.
-var Bounded = bounded
+func Bounded(ctx context.Context, timeout time.Duration) (context.Context, func()) {
+	ctx, b := bounded(ctx, timeout)
+	return ctx, b.release
+}

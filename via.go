@@ -54,10 +54,7 @@ func (c *Cache[V]) GetVia(ctx context.Context, key Key[V], ttl time.Duration, ge
 	if getter == nil {
 		panic("appcache.GetVia: the getter is nil")
 	}
-	return c.getVia(ctx, key, ttl, func(ctx context.Context) (V, time.Duration, error) {
-		v, err := getter(ctx)
-		return v, ttl, err
-	})
+	return c.getVia(ctx, key, origin[V]{getter, ttl, nil})
 }
 
 // GetViaTTL is GetVia with a getter that says for how long its value is to be stored.
@@ -65,7 +62,7 @@ func (c *Cache[V]) GetViaTTL(ctx context.Context, key Key[V], getter func(contex
 	if getter == nil {
 		panic("appcache.GetViaTTL: the getter is nil")
 	}
-	return c.getVia(ctx, key, 0, getter)
+	return c.getVia(ctx, key, origin[V]{getterTTL: getter})
 }
 
 // SetVia calls setter with value and, when that succeeded, stores value under key for ttl. What GetVia
@@ -189,22 +186,37 @@ func (c *Cache[V]) viaAddress(ctx context.Context, key Key[V], ttl time.Duration
 	return a, err
 }
 
-func (c *Cache[V]) getVia(ctx context.Context, key Key[V], ttl time.Duration, getter func(context.Context) (V, time.Duration, error)) (V, error) {
+// origin is where values come from: either getter, whose values are stored for ttl, or getterTTL.
+type origin[V any] struct {
+	getter    func(context.Context) (V, error)
+	ttl       time.Duration
+	getterTTL func(context.Context) (V, time.Duration, error)
+}
+
+func (o *origin[V]) get(ctx context.Context) (V, time.Duration, error) {
+	if o.getterTTL != nil {
+		return o.getterTTL(ctx)
+	}
+	v, err := o.getter(ctx)
+	return v, o.ttl, err
+}
+
+func (c *Cache[V]) getVia(ctx context.Context, key Key[V], from origin[V]) (V, error) {
 	call := c.begin(OpGetVia)
-	a, err := c.viaAddress(ctx, key, ttl)
+	a, err := c.viaAddress(ctx, key, from.ttl)
 	if err != nil {
 		call.key = c.join(&a)
 		return *new(V), c.end(ctx, &call, Failed, err)
 	}
 	path, err := c.find(ctx, &call, &a, true)
 	if err != nil {
-		return c.loadFor(ctx, &call, Miss, err, 0, &load[V]{c: c, key: key, getter: getter, path: c.unplaced(&a), nowhere: true})
+		return c.loadFor(ctx, &call, Miss, err, 0, &load[V]{c: c, key: key, origin: from, path: c.unplaced(&a), nowhere: true})
 	}
 	seen := flight.Seen(c.flightKey(path))
 	var e entry
 	value, outcome, err := c.lookUp(ctx, &call, c.policy.staleFor, &e)
 	if outcome == Stale || outcome == Hit && c.policy.early(&e) {
-		c.refresh(ctx, seen, saturated(e.left(), c.policy.staleFor), &load[V]{c: c, key: key, getter: getter, path: path, found: true, freshUntil: e.freshUntil})
+		c.refresh(ctx, seen, saturated(e.left(), c.policy.staleFor), &load[V]{c: c, key: key, origin: from, path: path, found: true, freshUntil: e.freshUntil})
 	}
 	switch outcome {
 	case Hit, Stale:
@@ -212,7 +224,7 @@ func (c *Cache[V]) getVia(ctx context.Context, key Key[V], ttl time.Duration, ge
 	case absent:
 		return value, c.noSuchValue(ctx, &call)
 	}
-	return c.loadFor(ctx, &call, outcome, err, seen, &load[V]{c: c, key: key, getter: getter, path: path, found: call.size > 0 || err != nil, freshUntil: e.freshUntil})
+	return c.loadFor(ctx, &call, outcome, err, seen, &load[V]{c: c, key: key, origin: from, path: path, found: call.size > 0 || err != nil, freshUntil: e.freshUntil})
 }
 
 // loadFor joins or starts a load for a call that found nothing to return, and ends the call. Err is why the
@@ -297,7 +309,7 @@ func (c *Cache[V]) loadKind(name string) loadKind {
 type load[V any] struct {
 	c       *Cache[V]
 	key     Key[V]
-	getter  func(context.Context) (V, time.Duration, error)
+	origin  origin[V]
 	path    string
 	nowhere bool // the namespace has no token, so path is as unplaced says and the value isn't to be stored
 
@@ -324,7 +336,7 @@ func (l *load[V]) run(ctx context.Context, f *flight.Load, again bool) any {
 	if l.c.policy.earlyRefresh > 0 {
 		start = time.Now()
 	}
-	value, ttl, err := l.getter(ctx)
+	value, ttl, err := l.origin.get(ctx)
 	var cost time.Duration
 	if l.c.policy.earlyRefresh > 0 {
 		cost = time.Since(start)
