@@ -57,8 +57,8 @@ type Options struct {
 	// 0: it isn't, and what was stored is removed.
 	NotFoundTTL time.Duration
 
-	// Jitter shortens each TTL by a random part of up to this fraction, so that entries that were stored together
-	// don't end together. From 0, for none, to under 1.
+	// Jitter shortens each TTL by a random part of up to this fraction, so that entries that were stored
+	// together don't end together. From 0, for none, to under 1.
 	Jitter float64
 }
 
@@ -73,9 +73,9 @@ type Options struct {
 // the arguments are wrong. A value that comes with an error, or that wasn't found, is zero.
 //
 // TTLs are how long an entry lives, in whatever units the store knows; see the backends for how late it
-// may go. 0 is for ever, and a negative TTL is [ErrNegativeTTL]. A key whose segments are all empty, and a
-// nil interface in place of one, is [ErrEmptyKey]. Errors are wrapped with the operation and the path of the key, and never hold the
-// value.
+// may go. 0 is for ever, and a negative TTL is [ErrNegativeTTL]. A key whose segments are all empty, and
+// a nil interface in place of one, is [ErrEmptyKey]. Errors are wrapped with the operation and the path
+// of the key, and never hold the value.
 type Cache[V any] struct{ core }
 
 // core is what of a Cache doesn't depend on V.
@@ -241,8 +241,8 @@ func (c *Cache[V]) InvalidateNamespace(ctx context.Context, namespace NamespaceK
 	return c.end(ctx, &call, Done, err)
 }
 
-// Clear removes every entry from the store, on every node, whatever its prefix: those of this cache, of every other
-// cache over the store, and what else the backend's own comment says.
+// Clear removes every entry from the store, on every node, whatever its prefix: those of this cache, of
+// every other cache over the store, and what else the backend's own comment says.
 func (c *Cache[V]) Clear(ctx context.Context) error {
 	call := c.begin(OpClear)
 	err := ctx.Err()
@@ -378,16 +378,16 @@ func (c *core) clear(ctx context.Context) error {
 	return c.backend.Clear(ctx)
 }
 
-// markUnplaced keeps callers from joining loads that began before a change of the key at a, and that are of keys
-// whose namespace's token couldn't be had. They aren't stored, so it is enough after the change.
+// markUnplaced keeps callers from joining loads that began before a change of the key at a, and that are
+// of keys whose namespace's token couldn't be had. They aren't stored, so it is enough after the change.
 func (c *core) markUnplaced(a *address) {
 	if a.namespace != nil || a.generated {
 		flight.Mark(c.flightKey(c.unplaced(a)))
 	}
 }
 
-// unplaced returns where loads of keys without a path are in the table: at the outermost of their namespaces, whose path
-// is always known. Who changes that, as a key, is a writer of it anyway.
+// unplaced returns where loads of keys without a path are in the table: at the outermost of their
+// namespaces, whose path is always known. Who changes that, as a key, is a writer of it anyway.
 func (c *core) unplaced(a *address) string {
 	for a.namespace != nil {
 		a = a.namespace
@@ -397,8 +397,8 @@ func (c *core) unplaced(a *address) string {
 
 func (c *core) flightKey(path string) flight.Key { return flight.Key{Backend: c.identity, Path: path} }
 
-// lookUp returns what the store holds at the call's key, and sets e to what is to be known of it. There is a value where
-// the outcome is Hit, or Stale for less than staleFor.
+// lookUp returns what the store holds at the call's key, and sets e to what is to be known of it. There
+// is a value where the outcome is Hit, or Stale for less than staleFor.
 func (c *Cache[V]) lookUp(ctx context.Context, call *call, staleFor time.Duration, e *entry) (value V, outcome Outcome, err error) {
 	data, found, err := c.backend.GetRaw(ctx, call.key)
 	if err != nil || !found {
@@ -475,8 +475,8 @@ func recovered(err *error) {
 	}
 }
 
-// unseal undoes pack: it sets e, whose body is then the serialised value. The outcome is Hit, Stale for less than
-// staleFor, Miss for what is stale for longer, absent, or Unreadable with the reason.
+// unseal undoes pack: it sets e, whose body is then the serialised value. The outcome is Hit, Stale for
+// less than staleFor, Miss for what is stale for longer, absent, or Unreadable with the reason.
 func (c *core) unseal(data []byte, staleFor time.Duration, e *entry) (Outcome, error) {
 	if err := e.open(data); err != nil {
 		return Unreadable, err

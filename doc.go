@@ -17,8 +17,9 @@
 //
 // # Namespaces
 //
-// A key may live in a namespace, whose entries are dropped together by [Cache.InvalidateNamespace], in one
-// operation however many they are. [Generation] is ready-made; [NamespaceOf] makes one of a value that is cached.
+// A key may live in a namespace, whose entries are dropped together by [Cache.InvalidateNamespace], in
+// one operation however many they are. [Generation] is ready-made; [NamespaceOf] makes one of a value
+// that is cached.
 //
 // # What is stored
 //

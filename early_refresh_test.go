@@ -21,8 +21,8 @@ import (
 
 var update = flag.Bool("update", false, "draw docs/early-refresh.svg anew")
 
-// The simulation behind docs/early-refresh.md: so many processes ask for one key, each once a second on average, at
-// random. The key lives for simTTL, and its load takes simCost.
+// The simulation behind docs/early-refresh.md: so many processes ask for one key, each once a second on
+// average, at random. The key lives for simTTL, and its load takes simCost.
 const (
 	simProcesses = 50
 	simTTL       = 20 * time.Second
@@ -30,8 +30,8 @@ const (
 	simLives     = 120
 )
 
-// process is a backend that is a process's own, over a store that all share: its loads are coalesced with none of
-// another's.
+// process is a backend that is a process's own, over a store that all share: its loads are coalesced
+// with none of another's.
 type process struct {
 	appcache.RawBackend
 	_ int
@@ -103,8 +103,8 @@ func expected(beta float64) float64 {
 	return sum
 }
 
-// With EarlyRefresh few processes load the key at each of its ends, as the formula says, and without it most do. Not in
-// parallel: the loads in the background are limited for all of the process.
+// With EarlyRefresh few processes load the key at each of its ends, as the formula says, and without it
+// most do. Not in parallel: the loads in the background are limited for all of the process.
 func TestEarlyRefreshOfManyProcesses(t *testing.T) {
 	var betas, measured, formula []float64
 	for _, beta := range []float64{0, 0.5, 1, 2, 4} {

@@ -65,14 +65,6 @@ var compressors = map[string]appcache.Compressor{
 
 // What comes out is what went in, whatever it looks like.
 func FuzzRoundTrip(f *testing.F) {
-	zipped, err := appcache.Gzip{}.Compress([]byte("compressed by the caller"))
-	require.NoError(f, err)
-	for _, seed := range []string{
-		"", "plain", magic, magic + "\x00", magic + "\xff", magic + magic, string(zipped), string(zipped[:5]), "xor", "xorabc",
-		magic + string(zipped), magic + "\x01" + string(zipped), "\x1f\x8b\x08", "\x82\x1a\x00\x00\x00\x00", "\xff\xfe",
-	} {
-		f.Add([]byte(seed))
-	}
 	f.Fuzz(func(t *testing.T, value []byte) {
 		for name, compressor := range compressors {
 			for _, serialiser := range []appcache.Serialiser{appcache.Raw{}, appcache.CBOR{}, appcache.CBOR{Portable: true}, appcache.JSON{}, appcache.Gob{}} {
@@ -93,14 +85,9 @@ func FuzzRoundTrip(f *testing.F) {
 	})
 }
 
-// No bytes that stand in a store make Get panic or fail, and what it takes for a value is one that Set could have
-// stored.
+// No bytes that stand in a store make Get panic or fail, and what it takes for a value is one that Set
+// could have stored.
 func FuzzStoredBytes(f *testing.F) {
-	zipped, err := appcache.Gzip{}.Compress([]byte(`"v"`))
-	require.NoError(f, err)
-	for _, seed := range []string{"", magic, magic + "\x00v", magic + "\x02", magic + "\x08", magic + "\x10v", magic + "\x01" + string(zipped), string(zipped), string(zipped[:9]), "\x9b\xff\xff\xff\xff\xff\xff\xff\xff"} {
-		f.Add([]byte(seed))
-	}
 	type node struct {
 		Next *node
 		Any  any

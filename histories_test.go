@@ -32,10 +32,10 @@ import (
 //   - F: an origin hands out versions, and nobody reads one that is older than what a write that had
 //     returned before the read began has told the cache of.
 //
-// R leaves namespaces out, of which a call that is under way may yet read or write the one that was dropped, and reads
-// that fail, for then GetVia overlooks what there is. And it can't
-// see that a reader joined a load that began before a write, for what a load returns may be
-// anything. F can't see that a load overwrote what Set stored.
+// R leaves namespaces out, of which a call that is under way may yet read or write the one that was
+// dropped, and reads that fail, for then GetVia overlooks what there is. And it can't see that a reader
+// joined a load that began before a write, for what a load returns may be anything. F can't see that a
+// load overwrote what Set stored.
 
 // dice is a source of random numbers for all goroutines of a history.
 type dice struct {
@@ -105,8 +105,8 @@ func together(n int, client func(i int)) {
 	wg.Wait()
 }
 
-// shaky is a backend that takes its time and sometimes fails, whether or not it did what it was asked. Whatever it
-// does it has done when it returns.
+// shaky is a backend that takes its time and sometimes fails, whether or not it did what it was asked.
+// Whatever it does it has done when it returns.
 type shaky struct {
 	appcache.RawBackend
 	*world
@@ -192,8 +192,8 @@ type registerResult struct {
 
 const all = -1
 
-// registerModel is a register that holds a value or nothing. GetVia of nothing returns what a getter returned, and leaves it
-// stored or not. After an error an operation was done or wasn't.
+// registerModel is a register that holds a value or nothing. GetVia of nothing returns what a getter
+// returned, and leaves it stored or not. After an error an operation was done or wasn't.
 var registerModel = (&porcupine.NondeterministicModel{
 	Init: func() []any { return []any{0} },
 	Step: func(state, input, output any) []any {

@@ -320,11 +320,6 @@ func TestNamespaceExpires(t *testing.T) {
 
 // Different tokens make different paths.
 func FuzzTokensDontMeet(f *testing.F) {
-	sum := sha256.Sum256([]byte(strings.Repeat("y", 65)))
-	f.Add([]byte(strings.Repeat("y", 65)), []byte(hex.EncodeToString(sum[:])))
-	f.Add([]byte("a/b"), []byte("a%2Fb"))
-	f.Add([]byte(""), []byte{0})
-	f.Add([]byte("\x00ac\x01\x00x"), []byte("x"))
 	f.Fuzz(func(t *testing.T, one, two []byte) {
 		// What comes out is what a cache stored: envelopes differ where their values do.
 		cache := appcache.New[[]byte](cachetest.NewMemory(), nil)

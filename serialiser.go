@@ -66,8 +66,8 @@ func (functions[V]) checkType(t reflect.Type) error {
 // Raw stores []byte and string (these types exactly) as their bytes. It is the default for them, and
 // an error for all others. A nil slice comes back empty and not nil.
 //
-// The slice that Get returns is the backend's, without another copy, and the caller's own. Whatever is stored under a
-// path is a []byte and a string, also an entry of another type: nothing tells them apart.
+// The slice that Get returns is the backend's, without another copy, and the caller's own. Whatever is
+// stored under a path is a []byte and a string, also an entry of another type: nothing tells them apart.
 type Raw struct{}
 
 // Marshal returns the bytes of a *[]byte, not copied, or of a *string.
@@ -121,8 +121,8 @@ func (JSON) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
 func (JSON) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
 
 // Gob stores values as encoding/gob does, a self-contained stream for each: about ten times the time of
-// the others. A pointer to a zero value comes back nil, a nil in a slice of pointers is an error, and types in an
-// interface must be registered. It isn't made for bytes that an enemy wrote.
+// the others. A pointer to a zero value comes back nil, a nil in a slice of pointers is an error, and
+// types in an interface must be registered. It isn't made for bytes that an enemy wrote.
 type Gob struct{}
 
 // Marshal encodes v. A nil pointer or a cyclic value is an error.

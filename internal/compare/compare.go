@@ -15,8 +15,8 @@ type Candidate struct {
 }
 
 // Interleaved runs the candidates in turns, each batch times in a row, and reports the ratio of each
-// one's median time to that of the first, which is 1.00 where there is no difference. Batches make up for the clock
-// where a run takes less than some microseconds. An error fails b.
+// one's median time to that of the first, which is 1.00 where there is no difference. Batches make up
+// for the clock where a run takes less than some microseconds. An error fails b.
 func Interleaved(b *testing.B, batch int, candidates []Candidate) {
 	b.Helper()
 	times := make([][]time.Duration, len(candidates))

@@ -7,37 +7,41 @@
 // the loads of its key that haven't ended, in the order in which they began, and the writers that
 // are at work on it. A key is a backend and a path, so that all caches over one backend meet here.
 //
-// Beside the slots there are the backends that are being cleared, which are writers of all their keys; the keys of
-// which a refresh failed less than a second ago; the number of refreshes under way; and for each shard
-// of the table the number of loads and writers that have ended.
+// Beside the slots there are the backends that are being cleared, which are writers of all their keys;
+// the keys of which a refresh failed less than a second ago; the number of refreshes under way; and for
+// each shard of the table the number of loads and writers that have ended.
 //
 // # Loads
 //
-// A load is joined by callers who want the same, until a writer marks it or the last of them leaves. What is
-// marked goes on for those who wait for it, but nobody joins it any more, and it isn't stored. A load that was
-// left is cancelled; if it gets a value all the same, it may store it, unless another load of the key has begun.
+// A load is joined by callers who want the same, until a writer marks it or the last of them leaves.
+// What is marked goes on for those who wait for it, but nobody joins it any more, and it isn't stored. A
+// load that was left is cancelled; if it gets a value all the same, it may store it, unless another load
+// of the key has begun.
 //
 // A load that isn't marked when its value is there stores it: it is writing until the backend has answered, and
 // only then are its callers woken.
 //
 // # Writers
 //
-// A writer marks the loads that it finds, waits until none of them, and no other writer that stores, is writing,
-// does its work, and marks again those that began meanwhile. While it is at work no load of its key stores. So
-// whatever a load stores began to be loaded after every writer that has returned had done its work.
+// A writer marks the loads that it finds, waits until none of them, and no other writer that stores, is
+// writing, does its work, and marks again those that began meanwhile. While it is at work no load of its
+// key stores. So whatever a load stores began to be loaded after every writer that has returned had done
+// its work.
 //
 // A writer that gave up waiting has marked, too, and returns an error.
 //
 // # Who owns it, and which lock guards it
 //
-// The table is split into shards by the path, and belongs to the functions of this package. A shard's mutex guards its
-// slots and all fields of the loads and writers in them, except for those that never change, and for a load's
-// result, which its goroutine writes before it closes done and others read after that. The number of what has
-// ended is read without the mutex. A writer of all keys takes one shard's mutex after the other, never two.
+// The table is split into shards by the path, and belongs to the functions of this package. A shard's
+// mutex guards its slots and all fields of the loads and writers in them, except for those that never
+// change, and for a load's result, which its goroutine writes before it closes done and others read
+// after that. The number of what has ended is read without the mutex. A writer of all keys takes one
+// shard's mutex after the other, never two.
 //
-// The edges along which loads wait for loads, from which rings are told, are guarded by rings, one mutex for all.
-// It is taken where a getter makes a call of its own, and within a shard's mutex; never the other way round.
-// While one of these is held nothing of the user's is called, and nothing is waited for.
+// The edges along which loads wait for loads, from which rings are told, are guarded by rings, one mutex
+// for all. It is taken where a getter makes a call of its own, and within a shard's mutex; never the
+// other way round. While one of these is held nothing of the user's is called, and nothing is waited
+// for.
 package flight
 
 import (

@@ -40,8 +40,8 @@ type Load struct {
 type Run func(ctx context.Context, l *Load, again bool) any
 
 // Call joins the load of k by a caller of the same kind, or starts one, and returns what its run
-// returned. It leaves when ctx is done. A panic of run is raised again, as a *PanicError, in each caller; if there
-// is none left, orphan is called with that, or with ErrGoexit.
+// returned. It leaves when ctx is done. A panic of run is raised again, as a *PanicError, in each
+// caller; if there is none left, orphan is called with that, or with ErrGoexit.
 func Call(ctx context.Context, k Key, kind any, seen uint64, run Run, orphan func(error)) (any, error) {
 	outer, _ := ctx.Value(loadKey{}).(*Load)
 	s := k.shard()
@@ -118,8 +118,8 @@ func (s *shard) joinable(k Key, kind any) *Load {
 	return nil
 }
 
-// open reports whether callers of the kind may join the load. One that is being stored has its value, so that it doesn't
-// matter that it was given up. The caller holds mu.
+// open reports whether callers of the kind may join the load. One that is being stored has its value, so
+// that it doesn't matter that it was given up. The caller holds mu.
 func (l *Load) open(kind any) bool {
 	return l.kind == kind && (!l.marked || !on(JoiningNoMarked)) && (!l.left || l.writing != nil)
 }
@@ -213,8 +213,8 @@ func (l *Load) drop() {
 	}
 }
 
-// Undisturbed reports whether no writer has been at work on the key since the load began. What was found in the store
-// before is then what those who have joined, or will yet, may be given.
+// Undisturbed reports whether no writer has been at work on the key since the load began. What was found
+// in the store before is then what those who have joined, or will yet, may be given.
 func (l *Load) Undisturbed() bool {
 	s := l.shard
 	s.mu.Lock()

@@ -1,7 +1,7 @@
 package flight
 
-// Protection is one of the things that keep what is old from being stored and served. They can be switched off, one
-// by one, so that a test can show that the checkers of histories miss each of them.
+// Protection is one of the things that keep what is old from being stored and served. They can be
+// switched off, one by one, so that a test can show that the checkers of histories miss each of them.
 type Protection int
 
 // The protections.
