@@ -3,6 +3,8 @@ package appcache
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"reflect"
 	"time"
 )
 
@@ -104,4 +106,90 @@ func (e *entry) seal(c Compressor) []byte {
 		data = binary.BigEndian.AppendUint32(data, e.cost)
 	}
 	return append(data, e.body...)
+}
+
+func (c *core) marshal(v any) ([]byte, error) {
+	data, err := c.serialiser.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("serialising a %v: %w", reflect.TypeOf(v).Elem(), err)
+	}
+	return data, nil
+}
+
+// pack returns the bytes to store for a serialised value, and for how long. They may be the same. Cost is how
+// long the value took to load, 0 where nobody knows.
+func (c *Cache[V]) pack(key Key[V], value V, data []byte, compress bool, ttl, cost time.Duration) ([]byte, time.Duration, error) {
+	if !compress {
+		compress = c.compressOver > 0 && len(data) > c.compressOver || key != nil && key.ShouldCompress(value, data)
+	}
+	e := entry{body: data, compressed: compress}
+	if compress {
+		var err error
+		if e.body, err = c.compress(data); err != nil {
+			return nil, 0, err
+		}
+	}
+	ttl = c.policy.apply(&e, ttl, cost)
+	return e.seal(c.compressor), ttl, nil
+}
+
+func (c *core) compress(data []byte) ([]byte, error) {
+	compressed, err := c.compressor.Compress(data)
+	if err == nil && !c.compressor.IsCompressed(compressed) {
+		err = fmt.Errorf("%T.IsCompressed does not know what its Compress returns", c.compressor)
+	}
+	return compressed, err
+}
+
+// decode sets what v points to from stored bytes, and e as unseal does.
+func (c *core) decode(data []byte, v any, staleFor time.Duration, e *entry) (outcome Outcome, err error) {
+	outcome = Unreadable // unless it gets further than a panic
+	defer recovered(&err)
+	found, err := c.unseal(data, staleFor, e)
+	if err == nil && (found == Hit || found == Stale) {
+		err = c.serialiser.Unmarshal(e.body, v)
+	}
+	if err == nil {
+		outcome = found
+	}
+	return outcome, err
+}
+
+// unmarshal is the serialiser's, of which a panic is an error.
+func (c *core) unmarshal(data []byte, v any) (err error) {
+	defer recovered(&err)
+	return c.serialiser.Unmarshal(data, v)
+}
+
+// recovered makes an error of a panic: whatever somebody wrote into the store, it mustn't end the program.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic: %v", p)
+	}
+}
+
+// unseal undoes pack: it sets e, whose body is then the serialised value. The outcome is Hit, Stale for
+// less than staleFor, Miss for what is stale for longer, absent, or Unreadable with the reason.
+func (c *core) unseal(data []byte, staleFor time.Duration, e *entry) (Outcome, error) {
+	if err := e.open(data); err != nil {
+		return Unreadable, err
+	}
+	outcome := Hit
+	if e.fresh {
+		if left := e.left(); left <= -staleFor {
+			return Miss, nil
+		} else if left <= 0 {
+			outcome = Stale
+		}
+	}
+	if e.absent {
+		return absent, nil
+	}
+	if e.compressed || !e.enveloped && c.compressor.IsCompressed(e.body) {
+		var err error
+		if e.body, err = c.compressor.Decompress(e.body); err != nil {
+			return Unreadable, err
+		}
+	}
+	return outcome, nil
 }
