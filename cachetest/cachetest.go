@@ -1,7 +1,7 @@
-// Package cachetest tests backends of appcache, and has one for the tests of those who use a cache.
+// Package cachetest tests backends of appcache, and has two for the tests of those who use a cache.
 //
 // [NewMemory] is a backend in memory. Give it to [appcache.New] in a unit test and no server is
-// needed.
+// needed. [Faulty] wraps a backend and does what stores and networks do at their worst, by turn or at random.
 //
 // [TestBackend] checks that a backend does what [appcache.RawBackend] asks of it, a case for each
 // line of that contract. The test of a backend of your own is:

@@ -38,3 +38,19 @@ func ExampleTestBackend() {
 		})
 	}
 }
+
+// What a program makes of a store that is down.
+func ExampleFaulty() {
+	ctx := context.Background()
+	store := &cachetest.Faulty{Backend: cachetest.NewMemory(), Choose: cachetest.InTurn(cachetest.Refuse)}
+	cache := appcache.New[string](store, nil)
+
+	_, _, err := cache.Get(ctx, appcache.StringKey[string]("users/54/name"))
+	fmt.Println(err)
+	_, found, err := cache.Get(ctx, appcache.StringKey[string]("users/54/name"))
+	fmt.Println(found, err)
+
+	// Output:
+	// appcache: get "appcache/users/54/name": cachetest: injected fault
+	// false <nil>
+}
