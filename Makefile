@@ -4,6 +4,7 @@ FUZZTIME  = 30s
 TESTFLAGS =
 BENCH     = .
 COUNT     = 10
+ROUNDS    = 60x
 
 # The folders of the modules, without that of the tools.
 modules = . $(patsubst %/go.mod,%,$(filter-out tools/%,$(wildcard */go.mod */*/go.mod)))
@@ -14,7 +15,7 @@ each = @set -e; for m in $(modules); do (set -x; cd $$m && $(1)); done
 # The tools are built from tools/go.mod, whose go.sum pins them, and stay in Go's build cache.
 tool = go tool -modfile='$(CURDIR)/tools/go.mod'
 
-.PHONY: help setup test lint dependencies fuzz bench cover
+.PHONY: help setup test lint dependencies fuzz bench bench-sqlite cover
 
 help:
 	@echo 'make setup         install the servers that the tests start, where they are missing'
@@ -23,6 +24,7 @@ help:
 	@echo 'make dependencies  write docs/dependencies.txt anew, where a change of it is meant'
 	@echo 'make fuzz          each fuzz target for FUZZTIME=$(FUZZTIME)'
 	@echo 'make bench         the benchmarks that match BENCH=$(BENCH), COUNT=$(COUNT) times, and their medians'
+	@echo 'make bench-sqlite  the SQLite backend beside others, into docs/benchmarks.md, in ROUNDS=$(ROUNDS)'
 	@echo 'make cover         how much of the packages the tests cover; then: go tool cover -html=cover.out'
 
 setup:
@@ -59,6 +61,9 @@ fuzz:
 bench: setup
 	$(call each,go test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./... >bench.out || { cat bench.out; exit 1; })
 	@$(tool) benchstat $(addsuffix /bench.out,$(modules))
+
+bench-sqlite:
+	cd benchmarks && CGO_ENABLED=1 go test ./sqlite -run='^$$' -bench=. -benchtime=$(ROUNDS) -timeout=0 -write='make $@'
 
 cover: setup
 	go test -coverpkg=./... -coverprofile=all.out ./...

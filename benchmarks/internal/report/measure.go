@@ -1,0 +1,151 @@
+// Package report measures candidates side by side and writes what it finds into the documentation.
+//
+// What counts are ratios: the candidates of a group take turns, and the ratio of two is the median of their ratios within
+// each round, so that whatever else the machine does hits them alike.
+package report
+
+import (
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Candidate is one of several ways to do the same.
+type Candidate struct {
+	Name string
+	Run  func() error // one operation; of several goroutines at a time, where there are
+}
+
+// Group is what is measured side by side. The other candidates are compared with the first.
+type Group struct {
+	Name       string
+	Goroutines int           // that run a candidate at a time; 0: one
+	Batch      time.Duration // how long one turn of a candidate takes, at least; 0: 5 ms
+	Candidates []Candidate
+}
+
+// Samples is what was measured of a candidate, one value for each round, the rounds of all candidates of the group
+// in the same order.
+type Samples struct {
+	Name   string
+	NS     []float64 // of an operation
+	Bytes  []float64 // allocated in an operation
+	Allocs []float64 // made in an operation
+}
+
+// Measure runs the candidates in turns, for as many rounds as -benchtime says ("20x"), and keeps what it
+// finds in r. An error fails b.
+func (r *Report) Measure(b *testing.B, g Group) {
+	b.Helper()
+	if g.Goroutines == 0 {
+		g.Goroutines = 1
+	}
+	if g.Batch == 0 {
+		g.Batch = 5 * time.Millisecond
+	}
+	samples := make([]Samples, len(g.Candidates))
+	batches := make([]int, len(g.Candidates))
+	for i, c := range g.Candidates {
+		samples[i].Name = c.Name
+		batches[i] = batch(b, g, c)
+	}
+	for n := 0; b.Loop(); n++ {
+		for k := range g.Candidates {
+			i := (k + n) % len(g.Candidates) // none always goes first
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			took := run(b, g, g.Candidates[i], batches[i])
+			runtime.ReadMemStats(&after)
+			ops := float64(batches[i] * g.Goroutines)
+			s := &samples[i]
+			s.NS = append(s.NS, float64(took)/ops)
+			s.Bytes = append(s.Bytes, float64(after.TotalAlloc-before.TotalAlloc)/ops)
+			s.Allocs = append(s.Allocs, float64(after.Mallocs-before.Mallocs)/ops)
+		}
+	}
+	for i, s := range samples {
+		name := func(s Samples) string { return strings.ReplaceAll(s.Name, " ", "_") } // units have no space
+		b.ReportMetric(Median(s.NS), name(s)+"-ns")
+		if i > 0 {
+			b.ReportMetric(Median(Ratios(s.NS, samples[0].NS)), name(s)+"/"+name(samples[0]))
+		}
+	}
+	b.ReportMetric(0, "ns/op") // of all of them together: it says nothing
+	r.add(g.Name, samples)
+}
+
+// batch returns how often a goroutine has to run c until that takes as long as it should.
+func batch(b *testing.B, g Group, c Candidate) int {
+	b.Helper()
+	run(b, g, c, 1) // the first time is never the usual one
+	for n := 1; ; n *= 4 {
+		if took := run(b, g, c, n); took >= g.Batch/4 || n > 1<<24 {
+			return max(1, int(float64(n)*float64(g.Batch)/float64(took)))
+		}
+	}
+}
+
+// run runs c n times in each goroutine, and returns how long that took.
+func run(b *testing.B, g Group, c Candidate, n int) time.Duration {
+	b.Helper()
+	repeat := func() error {
+		for range n {
+			if err := c.Run(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var err error
+	begin := time.Now()
+	if g.Goroutines == 1 {
+		err = repeat()
+	} else {
+		errs := make([]error, g.Goroutines)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() { errs[i] = repeat() })
+		}
+		wg.Wait()
+		err = errors.Join(errs...)
+	}
+	took := time.Since(begin)
+	if err != nil {
+		b.Fatalf("%s: %s: %v", g.Name, c.Name, err)
+	}
+	return took
+}
+
+// Ratios divides a by b, round by round.
+func Ratios(a, b []float64) []float64 {
+	ratios := make([]float64, min(len(a), len(b)))
+	for i := range ratios {
+		ratios[i] = a[i] / b[i]
+	}
+	return ratios
+}
+
+// Median returns the value in the middle, and 0 of none.
+func Median(values []float64) float64 { return quantile(values, 0.5) }
+
+// Spread returns between which values the middle half lies.
+func Spread(values []float64) (low, high float64) {
+	return quantile(values, 0.25), quantile(values, 0.75)
+}
+
+func quantile(values []float64, q float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	at := q * float64(len(sorted)-1)
+	below := int(at)
+	if below == len(sorted)-1 {
+		return sorted[below]
+	}
+	return sorted[below] + (at-float64(below))*(sorted[below+1]-sorted[below])
+}
