@@ -4,6 +4,7 @@ FUZZTIME  = 30s
 TESTFLAGS =
 BENCH     = .
 COUNT     = 10
+SOAK      = 1m
 ROUNDS    = 60x
 
 # The folders of the modules, without that of the tools.
@@ -20,6 +21,7 @@ tool = go tool -modfile='$(CURDIR)/tools/go.mod'
 help:
 	@echo 'make setup         install the servers that the tests start, where they are missing'
 	@echo 'make test          all tests, with the race detector; TESTFLAGS="-v -run Redis" adds flags'
+	@echo 'make soak          each store used for SOAK=$(SOAK) while faults come and go, and what came of it'
 	@echo 'make lint          formatting, go vet, golangci-lint, go.mod, and what packages depend on'
 	@echo 'make dependencies  write docs/dependencies.txt anew, where a change of it is meant'
 	@echo 'make fuzz          each fuzz target for FUZZTIME=$(FUZZTIME)'
@@ -33,6 +35,10 @@ setup:
 # The race detector needs cgo, which Go turns off by itself where it finds no C compiler.
 test: setup
 	$(call each,CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...)
+
+# "make test" has it too, for some seconds.
+soak: setup
+	CGO_ENABLED=1 go test -race -run=TestSoak -v -timeout=0 . -soak=$(SOAK)
 
 lint:
 	@files=$$(gofmt -l -s .); [ -z "$$files" ] || { echo "run gofmt -s -w on:" $$files >&2; exit 1; }
