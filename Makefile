@@ -16,18 +16,21 @@ each = @set -e; for m in $(modules); do (set -x; cd $$m && $(1)); done
 # The tools are built from tools/go.mod, whose go.sum pins them, and stay in Go's build cache.
 tool = go tool -modfile='$(CURDIR)/tools/go.mod'
 
-.PHONY: help setup test lint dependencies fuzz bench bench-sqlite cover
+.PHONY: help setup test lint dependencies fuzz cover
+.PHONY: bench bench-full bench-sqlite bench-packages
 
 help:
-	@echo 'make setup         install the servers that the tests start, where they are missing'
-	@echo 'make test          all tests, with the race detector; TESTFLAGS="-v -run Redis" adds flags'
-	@echo 'make soak          each store used for SOAK=$(SOAK) while faults come and go, and what came of it'
-	@echo 'make lint          formatting, go vet, golangci-lint, go.mod, and what packages depend on'
-	@echo 'make dependencies  write docs/dependencies.txt anew, where a change of it is meant'
-	@echo 'make fuzz          each fuzz target for FUZZTIME=$(FUZZTIME)'
-	@echo 'make bench         the benchmarks that match BENCH=$(BENCH), COUNT=$(COUNT) times, and their medians'
-	@echo 'make bench-sqlite  the SQLite backend beside others, into docs/benchmarks.md, in ROUNDS=$(ROUNDS)'
-	@echo 'make cover         how much of the packages the tests cover; then: go tool cover -html=cover.out'
+	@echo 'make setup          install the servers that the tests start, where they are missing'
+	@echo 'make test           all tests, with the race detector; TESTFLAGS="-v -run Redis" adds flags'
+	@echo 'make soak           each store used for SOAK=$(SOAK) while faults come and go, and what came of it'
+	@echo 'make lint           formatting, go vet, golangci-lint, go.mod, and what packages depend on'
+	@echo 'make dependencies   write docs/dependencies.txt anew, where a change of it is meant'
+	@echo 'make fuzz           each fuzz target for FUZZTIME=$(FUZZTIME)'
+	@echo 'make bench          what a cache costs beside the bare client and other caches, in short: docs/benchmarks.md'
+	@echo 'make bench-full     the same with all values and operations: half an hour or more'
+	@echo 'make bench-sqlite   the SQLite backend beside others, in ROUNDS=$(ROUNDS); writes there too'
+	@echo 'make bench-packages the benchmarks beside the code that match BENCH=$(BENCH), COUNT=$(COUNT) times'
+	@echo 'make cover          how much of the packages the tests cover; then: go tool cover -html=cover.out'
 
 setup:
 	@sh tools/setup.sh
@@ -64,9 +67,18 @@ fuzz:
 			(set -x; cd $$(dirname $$file) && go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) .); \
 		done; done
 
+# What the library costs beside the bare clients and other caches; two minutes once all is built.
 bench: setup
-	$(call each,go test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./... >bench.out || { cat bench.out; exit 1; })
-	@$(tool) benchstat $(addsuffix /bench.out,$(modules))
+	go test . -run='^$$' -bench='^(BenchmarkFrontEnd|BenchmarkClients)$$' -benchtime=200ms -count=3
+	cd benchmarks && go test ./peers -run='^$$' -bench=. -short -benchtime=20x -count=3 -timeout=0 -write='make $@'
+
+bench-full: setup
+	cd benchmarks && go test ./peers -run='^$$' -bench=. -benchtime=10x -count=10 -timeout=0 -write='make $@'
+
+bench-packages: setup
+	@set -e; for m in $(filter-out benchmarks,$(modules)); do (set -x; cd $$m && \
+		go test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./... >bench.out || { cat bench.out; exit 1; }); done
+	@$(tool) benchstat $(addsuffix /bench.out,$(filter-out benchmarks,$(modules)))
 
 bench-sqlite:
 	cd benchmarks && CGO_ENABLED=1 go test ./sqlite -run='^$$' -bench=. -benchtime=$(ROUNDS) -timeout=0 -write='make $@'
