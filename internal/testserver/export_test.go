@@ -7,3 +7,6 @@ func RedisOn(tb testing.TB, next func() string) *Server { return launchOn(tb, re
 
 // MemcachedOn is Memcached with the addresses to try given.
 func MemcachedOn(tb testing.TB, next func() string) *Server { return launchOn(tb, memcached(), next) }
+
+// Exchange is for tests.
+var Exchange = exchange

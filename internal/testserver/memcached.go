@@ -17,7 +17,7 @@ func memcached(args ...string) program {
 		args: func(addr string) []string {
 			return append([]string{"-l", "127.0.0.1", "-p", port(addr), "-U", "0", "-u", "nobody", "-t", "2"}, args...)
 		},
-		pid:   "stats\r\nquit\r\n",
+		pid:   "stats\r\n",
 		pidAt: "STAT pid ",
 	}
 }

@@ -30,7 +30,7 @@ type program struct {
 	name    string                     // of the executable
 	install string                     // the command that installs it
 	args    func(addr string) []string // its arguments when it is to listen on addr
-	pid     string                     // a request for the process id, and then to hang up
+	pid     string                     // a request for the process id
 	pidAt   string                     // what stands before the process id in the answer
 }
 
@@ -231,7 +231,8 @@ func port(addr string) string {
 	return port
 }
 
-// exchange sends a request that ends with asking to hang up, and returns all that is answered.
+// exchange sends a request and that no more will come, and returns all that is answered until the server
+// hangs up. (A sentinel doesn't know QUIT.)
 func exchange(addr, request string, timeout time.Duration) (string, error) {
 	conn, err := net.DialTimeout("tcp", addr, timeout)
 	if err != nil {
@@ -240,6 +241,9 @@ func exchange(addr, request string, timeout time.Duration) (string, error) {
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	if _, err := io.WriteString(conn, request); err != nil {
+		return "", err
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 		return "", err
 	}
 	answer, err := io.ReadAll(conn)

@@ -1,0 +1,310 @@
+package redis_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goappcache/appcache"
+	"github.com/goappcache/appcache/internal/testserver"
+	"github.com/goappcache/appcache/redis"
+)
+
+// What the network does ends a call with an error or lets it do its work, and is over when it is over.
+func TestNetwork(t *testing.T) {
+	t.Parallel()
+	value := bytes.Repeat([]byte("value"), 20)
+	for _, tt := range []struct {
+		name    string
+		network testserver.Network
+		works   bool
+	}{
+		{"cut", testserver.Cut, false},
+		{"half open", testserver.HalfOpen, false},
+		{"delayed", testserver.Delayed, true},
+		{"trickling", testserver.Trickling, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			proxy := testserver.NewProxy(t, testserver.Redis(t).Addr)
+			b := redis.New(newClient(t, proxy.Addr))
+			require.NoError(t, b.SetRaw(t.Context(), "key", value, 0))
+			for range 3 { // on the connection that is open, and on new ones
+				proxy.Be(tt.network)
+				for _, m := range methods[:3] {
+					timeout := time.Minute
+					if !tt.works {
+						timeout = 100 * time.Millisecond
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), timeout)
+					err := m.call(ctx, b)
+					cancel()
+					require.Equal(t, tt.works, err == nil, "%s: %v", m.name, err)
+				}
+				proxy.Be(testserver.Sound)
+				// A pool that couldn't dial for long looks for the server once a second.
+				require.Eventually(t, func() bool { return b.SetRaw(t.Context(), "key", value, 0) == nil }, time.Minute, time.Millisecond)
+				for _, m := range methods[:3] {
+					require.NoError(t, m.call(t.Context(), b), m.name)
+				}
+				require.NoError(t, b.SetRaw(t.Context(), "key", value, 0))
+				got, found, err := b.GetRaw(t.Context(), "key")
+				require.NoError(t, err)
+				require.True(t, found)
+				require.Equal(t, value, got)
+			}
+		})
+	}
+}
+
+// An answer that comes too late is never taken for that of a later call.
+func TestAnswersDontGetMixedUp(t *testing.T) {
+	t.Parallel()
+	proxy := testserver.NewProxy(t, testserver.Redis(t).Addr)
+	b := redis.New(newClient(t, proxy.Addr, func(o *goredis.Options) { o.PoolSize = 2 }))
+	for n := range 10 {
+		key := fmt.Sprint("key ", n)
+		require.NoError(t, b.SetRaw(t.Context(), key, bytes.Repeat([]byte(key), 10), 0))
+	}
+	proxy.Be(testserver.Trickling) // an answer takes 70 ms and more
+	var wg sync.WaitGroup
+	var hits, gaveUp atomic.Int64
+	for n := range 10 {
+		wg.Go(func() {
+			key := fmt.Sprint("key ", n)
+			for i := range 20 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%4+1)*40*time.Millisecond)
+				got, found, err := b.GetRaw(ctx, key)
+				cancel()
+				switch {
+				case err != nil:
+					gaveUp.Add(1)
+				case !found || string(got) != strings.Repeat(key, 10):
+					t.Errorf("%s: got %q, %v", key, got, found)
+				default:
+					hits.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Positive(t, gaveUp.Load())
+	proxy.Be(testserver.Sound)
+	for n := range 10 {
+		key := fmt.Sprint("key ", n)
+		got, found, err := b.GetRaw(t.Context(), key)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, strings.Repeat(key, 10), string(got))
+	}
+}
+
+func TestWrongPassword(t *testing.T) {
+	t.Parallel()
+	s := testserver.Redis(t)
+	s.Do(t, "ACL SETUSER app on >secret ~* +@all")
+	b := redis.New(newClient(t, s.Addr, func(o *goredis.Options) { o.Username, o.Password = "app", "not it" }))
+	for _, m := range methods {
+		err := m.call(t.Context(), b)
+		require.ErrorContains(t, err, "WRONGPASS", m.name)
+		require.NotContains(t, err.Error(), "not it", m.name)
+	}
+}
+
+// A replica is read from, and refuses what would change it.
+func TestReadOnlyReplica(t *testing.T) {
+	t.Parallel()
+	master, replica := testserver.Redis(t), testserver.Redis(t)
+	host, port, _ := strings.Cut(master.Addr, ":")
+	replica.Do(t, "REPLICAOF "+host+" "+port)
+	require.NoError(t, redis.New(newClient(t, master.Addr)).SetRaw(t.Context(), "key", []byte("value"), 0))
+	b := redis.New(newClient(t, replica.Addr))
+	require.Eventually(t, func() bool {
+		value, found, err := b.GetRaw(t.Context(), "key")
+		return err == nil && found && string(value) == "value"
+	}, time.Minute, 10*time.Millisecond)
+	for _, m := range methods[1:] {
+		require.ErrorContains(t, m.call(t.Context(), b), "READONLY", m.name)
+	}
+	_, found, err := b.GetRaw(t.Context(), "key")
+	require.NoError(t, err)
+	require.True(t, found, "it was refused")
+}
+
+// Slots move from one master to another while they are used: no call fails, and nothing is lost.
+func TestResharding(t *testing.T) {
+	t.Parallel()
+	c := testserver.RedisCluster(t)
+	client := newClusterClient(t, c)
+	b := redis.New(client)
+	from, to := c.Masters[0], c.Masters[1]
+	fromID, toID := from.Do(t, "CLUSTER MYID"), to.Do(t, "CLUSTER MYID")
+	host, port, _ := strings.Cut(to.Addr, ":")
+
+	// Each goroutine has a key in one of the first slots, which is the first master's, and knows its value.
+	const slots = 20
+	keys := make([]string, slots)
+	for slot := range keys {
+		keys[slot] = keyOfSlot(t, from, slot)
+		require.NoError(t, b.SetRaw(t.Context(), keys[slot], []byte("0"), 0))
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var calls atomic.Int64
+	for _, key := range keys {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				got, found, err := b.GetRaw(t.Context(), key)
+				if err != nil || !found || string(got) != fmt.Sprint(n) {
+					t.Errorf("%s: %q, %v, %v; want %d", key, got, found, err, n)
+					return
+				}
+				if err := b.SetRaw(t.Context(), key, []byte(fmt.Sprint(n+1)), 0); err != nil {
+					t.Errorf("%s: %v", key, err)
+					return
+				}
+				calls.Add(2)
+			}
+		})
+	}
+	for slot, key := range keys {
+		to.Do(t, fmt.Sprintf("CLUSTER SETSLOT %d IMPORTING %s", slot, fromID))
+		from.Do(t, fmt.Sprintf("CLUSTER SETSLOT %d MIGRATING %s", slot, toID))
+		time.Sleep(5 * time.Millisecond) // of MOVED and ASK
+		from.Do(t, fmt.Sprintf("MIGRATE %s %s %s 0 5000", host, port, key))
+		time.Sleep(5 * time.Millisecond)
+		for _, n := range []*testserver.Server{to, from, c.Masters[2]} {
+			n.Do(t, fmt.Sprintf("CLUSTER SETSLOT %d NODE %s", slot, toID))
+		}
+	}
+	close(stop)
+	wg.Wait()
+	require.Positive(t, calls.Load())
+	require.NoError(t, b.Clear(t.Context()))
+	requireSize(t, "0", c.Masters[:]...)
+}
+
+// keyOfSlot returns a key that lies in a slot.
+func keyOfSlot(t *testing.T, node *testserver.Server, slot int) string {
+	t.Helper()
+	client := newClient(t, node.Addr)
+	for n := 0; ; {
+		pipe := client.Pipeline()
+		for range 1000 {
+			pipe.ClusterKeySlot(t.Context(), fmt.Sprint(n))
+			n++
+		}
+		answers, err := pipe.Exec(t.Context())
+		require.NoError(t, err)
+		for i, answer := range answers {
+			if int(answer.(*goredis.IntCmd).Val()) == slot {
+				return fmt.Sprint(n - 1000 + i)
+			}
+		}
+	}
+}
+
+// What GetVia and the others return while Redis is at its worst.
+func TestGetViaLivesThroughErrors(t *testing.T) {
+	t.Parallel()
+	s := testserver.Redis(t)
+	client := newClient(t, s.Addr, func(o *goredis.Options) { o.MaxRetries, o.DialerRetries = -1, 1 })
+	var events sync.Map
+	cache := appcache.New[string](redis.New(client), &appcache.Options{
+		Timeout: 200 * time.Millisecond,
+		Observe: func(_ context.Context, e appcache.Event) { events.Store(e.Op, e) },
+	})
+	const key = appcache.StringKey[string]("key")
+	for _, tt := range []struct {
+		name      string
+		start     func()
+		mend      func()
+		unreached bool // Get fails
+		written   bool // Set works
+	}{
+		{"full", func() { s.Do(t, "CONFIG SET maxmemory 1") }, func() { s.Do(t, "CONFIG SET maxmemory 0") }, false, false},
+		{"another type", func() { s.Do(t, "DEL appcache/key"); s.Do(t, "RPUSH appcache/key element") }, func() {}, true, true},
+		{"garbage", func() { s.Do(t, "SET appcache/key \"\\x00ac\\x01\\xff\"") }, func() {}, false, true},
+		{"killed", func() { s.Kill(t) }, func() { s.Start(t) }, true, false},
+		{"halted", func() { s.Pause(t) }, func() { s.Resume(t) }, true, false},
+	} {
+		tt.start()
+		_, found, err := cache.Get(t.Context(), key)
+		require.Equal(t, tt.unreached, err != nil, "%s: %v", tt.name, err)
+		require.False(t, found, tt.name)
+		value, err := cache.GetVia(t.Context(), key, time.Minute, func(context.Context) (string, error) { return "loaded", nil })
+		require.NoError(t, err, tt.name)
+		require.Equal(t, "loaded", value, tt.name)
+		last, _ := events.Load(appcache.OpGetVia)
+		require.Error(t, last.(appcache.Event).Err, tt.name)
+		err = cache.Set(t.Context(), key, "set", time.Minute)
+		require.Equal(t, tt.written, err == nil, "%s: %v", tt.name, err)
+		if errors.Is(err, context.DeadlineExceeded) {
+			require.Equal(t, "halted", tt.name)
+		}
+		tt.mend()
+		require.Eventually(t, func() bool { return cache.Invalidate(t.Context(), key) == nil }, time.Minute, time.Millisecond, tt.name)
+	}
+}
+
+// The sentinels replace a master that died under load: GetVia goes on, and the others work again.
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	c := testserver.RedisSentinel(t)
+	client := goredis.NewFailoverClient(&goredis.FailoverOptions{MasterName: c.Name, SentinelAddrs: c.Addrs(), ContextTimeoutEnabled: true, DialerRetries: 1})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	cache := appcache.New[string](redis.New(client), &appcache.Options{Timeout: 200 * time.Millisecond})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for n := range 8 {
+		wg.Go(func() {
+			key := appcache.StringKey[string](fmt.Sprint(n % 4))
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				value, err := cache.GetVia(t.Context(), key, 100*time.Millisecond, func(context.Context) (string, error) { return string(key), nil })
+				if err != nil || value != string(key) {
+					t.Errorf("GetVia of %s: %q, %v", key, value, err)
+					return
+				}
+			}
+		})
+	}
+	const key = appcache.StringKey[string]("key")
+	require.NoError(t, cache.Set(t.Context(), key, "old", 0))
+	c.Master.Kill(t)
+	var failed int
+	require.Eventually(t, func() bool {
+		err := cache.Set(t.Context(), key, "new", 0)
+		if err != nil {
+			failed++
+		}
+		return err == nil
+	}, 2*time.Minute, 10*time.Millisecond)
+	close(stop)
+	wg.Wait()
+	require.Positive(t, failed, "nothing failed over")
+	value, found, err := cache.Get(t.Context(), key)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, "new", value)
+	require.NoError(t, cache.Clear(t.Context()))
+	require.Equal(t, ":0", c.Replica.Do(t, "DBSIZE"))
+}
