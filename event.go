@@ -3,16 +3,20 @@ package appcache
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
+
+	"github.com/goappcache/appcache/internal/flight"
 )
 
 // Event says how one call of a cache's method went, or one load in the background. It is given to
-// [Options.Observe] when that is over, in its goroutine.
+// [Options.Observe] when that is over, in its goroutine. A call that panics, because a getter did, is
+// told of before that. So is a load that panics when all its callers have left, which is one event more.
 type Event struct {
 	Op       Op
 	Outcome  Outcome
 	Key      string        // the path that was used, as [Cache.Path] returns it; "" for Clear
-	Size     int           // bytes read from the store or written to it; 0 where there were none
+	Size     int           // bytes read from the store, or given to it to be written; 0 where there were none
 	Duration time.Duration // of the whole call, with its getter or setter
 	Err      error         // what went wrong, also where the call got over it and returned no error
 }
@@ -44,7 +48,7 @@ const (
 	Miss       Outcome = "miss"
 	Unreadable Outcome = "unreadable" // a miss: there is an entry that can't be decompressed or decoded; Err says why
 	Done       Outcome = "done"       // set, invalidated or cleared
-	Failed     Outcome = "failed"     // the store couldn't answer, the arguments are wrong, or a setter failed
+	Failed     Outcome = "failed"     // the store couldn't answer, the arguments are wrong, a setter failed, or something panicked
 )
 
 // absent is what the cache says to itself of an entry that says that the origin has no such value.
@@ -57,6 +61,7 @@ type call struct {
 	size  int
 	start time.Time
 	err   error // what the call got over
+	told  bool  // whoever observes has been told, or is being told
 }
 
 func (c *core) begin(op Op) call {
@@ -72,12 +77,33 @@ func (c *core) end(ctx context.Context, call *call, outcome Outcome, err error) 
 		if err != nil {
 			outcome, call.err = Failed, err
 		}
+		call.told = true
 		c.observe(ctx, Event{call.op, outcome, call.key, call.size, time.Since(call.start), call.err})
 	}
 	if err != nil {
 		return call.wrap(err)
 	}
 	return nil
+}
+
+// unwound tells whoever observes of a call that ends by a panic, or a Goexit, of what it has called. It is to be deferred.
+func (c *core) unwound(ctx context.Context, call *call) {
+	if c.observe == nil || call.told {
+		return
+	}
+	p := recover()
+	switch err := p.(type) {
+	case nil:
+		call.err = flight.ErrGoexit
+	case *flight.PanicError:
+		call.err = err
+	default:
+		call.err = &flight.PanicError{Value: p, Stack: debug.Stack()}
+	}
+	_ = c.end(ctx, call, Failed, nil)
+	if p != nil {
+		panic(p)
+	}
 }
 
 // wrap is the one place in which errors get the operation and the key.

@@ -78,6 +78,7 @@ func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Dur
 		panic("appcache.SetVia: the setter is nil")
 	}
 	call := c.begin(OpSetVia)
+	defer c.unwound(ctx, &call)
 	a, err := c.viaAddress(ctx, key, ttl)
 	if err != nil {
 		call.key = c.join(&a)
@@ -85,10 +86,7 @@ func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Dur
 	}
 	setterErr, err := c.setVia(ctx, &call, &a, key, value, ttl, setter)
 	if setterErr != nil {
-		call.err = setterErr
-		if err != nil {
-			call.err = errors.Join(setterErr, err)
-		}
+		call.err = both(setterErr, err)
 		_ = c.end(ctx, &call, Failed, nil)
 		return setterErr
 	}
@@ -243,7 +241,9 @@ func (c *Cache[V]) loadFor(ctx context.Context, call *call, outcome Outcome, err
 	if l.nowhere {
 		name = call.key
 	}
-	ended, err := flight.Call(ctx, c.flightKey(l.path), c.loadKind(name), seen, l.run, func(err error) { c.orphaned(ctx, OpGetVia, l.path, err) })
+	start := call.start
+	defer c.unwound(ctx, call)
+	ended, err := flight.Call(ctx, c.flightKey(l.path), c.loadKind(name), seen, l.run, func(err error) { c.orphaned(ctx, OpGetVia, l.path, start, err) })
 	if err != nil {
 		return *new(V), c.end(ctx, call, Failed, err)
 	}
@@ -252,9 +252,10 @@ func (c *Cache[V]) loadFor(ctx context.Context, call *call, outcome Outcome, err
 
 // refresh starts a load in the background.
 func (c *Cache[V]) refresh(ctx context.Context, seen uint64, window time.Duration, l *load[V]) {
+	var start time.Time
 	run := func(ctx context.Context, f *flight.Load, again bool) any {
 		call := c.begin(OpRefresh)
-		call.key = l.path
+		call.key, start = l.path, call.start
 		cool := true
 		defer func() {
 			if cool { // also after a panic
@@ -267,19 +268,26 @@ func (c *Cache[V]) refresh(ctx context.Context, seen uint64, window time.Duratio
 			outcome = Failed
 		}
 		cool = outcome == Failed || l.note != nil // what can't be stored would be loaded by the next caller again
-		call.err, call.size = cmp.Or(call.err, l.note), l.size
+		call.err, call.size = both(call.err, l.note), l.size
 		_ = c.end(ctx, &call, outcome, nil)
 		return l
 	}
 	flight.Refresh(ctx, c.flightKey(l.path), c.loadKind(""), seen, window, run,
-		func(err error) { c.orphaned(ctx, OpRefresh, l.path, err) })
+		func(err error) { c.orphaned(ctx, OpRefresh, l.path, start, err) })
 }
 
-// orphaned tells of a panic or Goexit in a load that nobody waits for.
-func (c *core) orphaned(ctx context.Context, op Op, path string, err error) {
-	call := c.begin(op)
-	call.key, call.err = path, err
+// orphaned tells of a panic or Goexit in a load that nobody waits for, or in a refresh.
+func (c *core) orphaned(ctx context.Context, op Op, path string, start time.Time, err error) {
+	call := call{op: op, key: path, start: start, err: err}
 	_ = c.end(ctx, &call, Failed, nil)
+}
+
+// both returns the one that is not nil, or both errors joined.
+func both(err, other error) error {
+	if err == nil || other == nil {
+		return cmp.Or(err, other)
+	}
+	return errors.Join(err, other)
 }
 
 // noSuchValue ends a call to which the answer is that the origin has no such value.
@@ -415,7 +423,7 @@ func (l *load[V]) storeAbsence(ctx context.Context, f *flight.Load) {
 
 // result ends a call with the result of a load, its own or one that it joined. The value is the caller's own.
 func (l *load[V]) result(ctx context.Context, c *Cache[V], call *call, outcome Outcome) (V, error) {
-	call.size = l.size
+	call.size = cmp.Or(l.size, call.size)
 	if l.note != nil {
 		call.err = l.note
 	}
@@ -423,7 +431,7 @@ func (l *load[V]) result(ctx context.Context, c *Cache[V], call *call, outcome O
 	case l.absent:
 		return *new(V), c.noSuchValue(ctx, call)
 	case l.err != nil:
-		call.err = l.err
+		call.err = both(l.err, call.err)
 		_ = c.end(ctx, call, outcome, nil)
 		return *new(V), l.err
 	case l.own != nil:

@@ -15,9 +15,12 @@ import (
 	"github.com/goappcache/appcache"
 )
 
-// ttl bounds how long a change goes unseen that somebody made behind our back, or that couldn't be
-// told to the cache.
-const ttl = 10 * time.Minute
+// ttl, with staleFor, bounds how long a change goes unseen that somebody made behind our back, or that
+// couldn't be told to the cache.
+const (
+	ttl      = 10 * time.Minute
+	staleFor = time.Minute
+)
 
 // userKey and likesKey are in the namespace of their user, so that what we keep of a user, of whatever
 // type, is dropped at once.
@@ -39,6 +42,8 @@ func (k likesKey) CacheKeySegments() []string { return []string{"likes"} }
 
 func (k likesKey) NamespaceKey() appcache.NamespaceKey { return allAbout(k.id) }
 
+// allAbout is the namespace of a user. Its token never expires, also of a user whom somebody asked for in vain, so
+// the store has to be one that evicts: memcached and SQLite do, and Redis with maxmemory-policy allkeys-lru.
 func allAbout(user int64) appcache.Generation {
 	return appcache.Generation("users/" + strconv.FormatInt(user, 10))
 }
@@ -53,7 +58,14 @@ type service struct {
 
 func newService(db *database, backend appcache.RawBackend) *service {
 	registry := prometheus.NewRegistry()
-	opts := &appcache.Options{Prefix: "webservice", Observe: newMetrics(registry).observe}
+	opts := &appcache.Options{
+		Prefix:      "webservice",
+		Observe:     newMetrics(registry).observe,
+		Timeout:     200 * time.Millisecond, // a store that hangs must not cost more than it ever saves
+		StaleFor:    staleFor,               // nobody waits for the database when an entry in use is over
+		NotFoundTTL: 10 * time.Second,       // nor is it asked each time for a user who isn't there
+		Jitter:      0.1,                    // what was loaded together isn't loaded again together
+	}
 	return &service{
 		db:       db,
 		users:    appcache.New[user](backend, opts),
@@ -79,7 +91,6 @@ func (s *service) getUser(w http.ResponseWriter, r *http.Request) {
 	u, err := s.users.GetVia(r.Context(), userKey{id: id}, ttl, func(ctx context.Context) (user, error) {
 		return s.db.user(ctx, id)
 	})
-	s.forget(r, id, err)
 	answer(w, r, u, err)
 }
 
@@ -91,16 +102,7 @@ func (s *service) getLikes(w http.ResponseWriter, r *http.Request) {
 	l, err := s.likes.GetVia(r.Context(), likesKey{id: id}, ttl, func(ctx context.Context) (userLikes, error) {
 		return s.db.likes(ctx, id)
 	})
-	s.forget(r, id, err)
 	answer(w, r, l, err)
-}
-
-// forget drops the namespace of a user who isn't there. GetVia has made its token, which never
-// expires, and somebody who asks for users 1, 2, 3, … would fill the store with tokens.
-func (s *service) forget(r *http.Request, id int64, err error) {
-	if errors.Is(err, appcache.ErrNotFound) {
-		_ = s.users.InvalidateNamespace(r.Context(), allAbout(id)) // the metrics count an error
-	}
 }
 
 // putUser changes the user in the database and then drops the user's namespace. In this order, no request
@@ -121,10 +123,8 @@ func (s *service) putUser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The user has changed, so this has to be done also when the client has gone away.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), time.Second)
-	defer cancel()
-	if err := s.users.InvalidateNamespace(ctx, allAbout(id)); err != nil {
-		// There is nothing to undo: the change is made. Until their TTL is over, old entries may be
+	if err := s.users.InvalidateNamespace(context.WithoutCancel(r.Context()), allAbout(id)); err != nil {
+		// There is nothing to undo: the change is made. Until their time is over, old entries may be
 		// served if the cache comes back with them.
 		slog.Error("the cache wasn't told of a change", "user", id, "error", err)
 	}

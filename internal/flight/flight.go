@@ -73,8 +73,8 @@ var (
 	// load that it runs in.
 	ErrRing = errors.New("the getter asks for a key whose load waits for it")
 
-	// ErrGoexit is what callers get when the load's goroutine has ended.
-	ErrGoexit = errors.New("the getter called runtime.Goexit")
+	// ErrGoexit is what callers get when the load's goroutine has ended before its run returned.
+	ErrGoexit = errors.New("runtime.Goexit was called")
 )
 
 // PanicError is what a load panicked with, and is raised again in each caller. It is an error so that

@@ -84,7 +84,8 @@ func Call(ctx context.Context, k Key, kind any, seen uint64, run Run, orphan fun
 }
 
 // Refresh starts a load that nobody waits for, unless there is one of k, or one failed a moment ago, or as
-// many as may be are under way. Once window is over, and no caller has joined, it is cancelled.
+// many as may be are under way. Once window is over, and no caller has joined, it is cancelled. After a panic or
+// Goexit orphan is called, also where callers have joined.
 func Refresh(ctx context.Context, k Key, kind any, seen uint64, window time.Duration, run Run, orphan func(error)) {
 	s := k.shard()
 	s.mu.Lock()
@@ -175,8 +176,8 @@ func (l *Load) end(orphan func(error)) {
 	s.mu.Unlock()
 	l.cancel()
 	close(l.done)
-	if heard == 0 && l.err != nil {
-		defer func() { _ = recover() }() // there is nobody left to tell of that
+	if l.err != nil && (heard == 0 || l.refresh) {
+		defer func() { _ = recover() }() // there is nobody left to tell of what orphan panics with
 		orphan(l.err)
 	}
 }
