@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,7 +115,7 @@ type play struct {
 	cache *appcache.Cache[[]byte]
 	key   appcache.Key[[]byte]
 	end   func() ([]byte, error)
-	calls int
+	calls atomic.Int64
 }
 
 func newPlay(opts appcache.Options, key appcache.Key[[]byte], end func() ([]byte, error)) *play {
@@ -136,14 +138,17 @@ func (p *play) observe(ctx context.Context, e appcache.Event) {
 }
 
 func (p *play) getter(context.Context) ([]byte, error) {
-	p.mu().Lock()
-	p.calls++
-	p.mu().Unlock()
+	p.calls.Add(1)
 	time.Sleep(time.Second)
 	return p.end()
 }
 
-func (p *play) mu() *sync.Mutex { return &p.spy.mu }
+// all returns the events until now.
+func (p *play) all() []appcache.Event {
+	p.recorder.mu.Lock()
+	defer p.recorder.mu.Unlock()
+	return slices.Clone(p.events)
+}
 
 // via calls GetVia, or GetViaTTL, and returns what came of it, a panic included.
 func (p *play) via(ctx context.Context, cache *appcache.Cache[[]byte], ttl time.Duration, byTTL bool) (err error) {
@@ -176,9 +181,9 @@ func TestEventsOfLoads(t *testing.T) {
 						p.fail(nil, c.fails, c.fails)
 						together(callers, func(int) { _ = p.via(t.Context(), p.cache, time.Hour, byTTL) })
 						time.Sleep(time.Hour)
-						require.Equal(t, 1, p.calls)
-						require.Len(t, p.events, callers)
-						for _, e := range p.events {
+						require.EqualValues(t, 1, p.calls.Load())
+						require.Len(t, p.all(), callers)
+						for _, e := range p.all() {
 							c.caller.require(t, appcache.OpGetVia, "appcache/k", e)
 						}
 						require.Zero(t, flight.Count(p))
@@ -222,9 +227,9 @@ func TestEventsOfRefreshes(t *testing.T) {
 						}
 						wg.Wait()
 						time.Sleep(10 * time.Second)
-						require.Equal(t, 1, p.calls)
+						require.EqualValues(t, 1, p.calls.Load())
 						refreshes := 0
-						for _, e := range p.events {
+						for _, e := range p.all() {
 							if e.Op == appcache.OpRefresh {
 								refreshes++
 								c.refresh.require(t, appcache.OpRefresh, "appcache/k", e)
@@ -233,7 +238,7 @@ func TestEventsOfRefreshes(t *testing.T) {
 							}
 						}
 						require.Equal(t, 1, refreshes)
-						require.Len(t, p.events, 1+joined)
+						require.Len(t, p.all(), 1+joined)
 						require.Zero(t, flight.Count(p))
 						time.Sleep(2 * time.Hour)
 					})
@@ -337,7 +342,7 @@ func TestEventsOfCallsThatFail(t *testing.T) {
 				_ = p.via(ctx, p.cache, c.ttl, c.byTTL)
 				c.want.require(t, appcache.OpGetVia, c.path, p.one(t))
 				time.Sleep(time.Hour)
-				require.Empty(t, p.events)
+				require.Empty(t, p.all())
 			})
 		})
 	}
@@ -438,7 +443,7 @@ func TestEventsOfSetVia(t *testing.T) {
 				require.True(t, strings.HasPrefix(e.Key, "appcache/"), e.Key)
 				c.want.require(t, appcache.OpSetVia, e.Key, e)
 				time.Sleep(time.Hour)
-				require.Empty(t, p.events)
+				require.Empty(t, p.all())
 				require.Zero(t, flight.Count(p))
 			})
 		})

@@ -1,0 +1,53 @@
+package appcache_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/goappcache/appcache"
+	"github.com/goappcache/appcache/cachetest"
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever stands after an envelope's magic, GetVia returns a value, or that there is none where the flags say so. With flags
+// that we don't know it is a miss, and what the getter returns is stored in its place.
+func FuzzEnvelope(f *testing.F) {
+	for _, rest := range []string{"", "v", "\x7f\xff\xff\xff\xff\xff\xff\xffv", "\x80\x00\x00\x00\x00\x00\x00\x00v", "\x00\x00\x00\x01v", "\x1f\x8b\x08\x00"} {
+		for _, flags := range []byte{0, 1, 2, 4, 6, 7, 8, 9, 10, 12, 16, 0x40, 0x80, 0xff} {
+			f.Add(flags, []byte(rest))
+		}
+	}
+	f.Fuzz(func(t *testing.T, flags byte, rest []byte) {
+		for _, opts := range []appcache.Options{{}, {StaleFor: time.Hour, EarlyRefresh: 1, NotFoundTTL: time.Hour, Jitter: 0.5}} {
+			opts.Compressor = appcache.Gzip{MaxSize: 1 << 20}
+			b := cachetest.NewMemory()
+			put(t, b, "appcache/k", string(append([]byte(magic), append([]byte{flags}, rest...)...)))
+			cache := appcache.New[[]byte](b, &opts)
+			_, found, err := cache.Get(t.Context(), viaKey)
+			require.NoError(t, err)
+			called := false
+			got, err := cache.GetVia(t.Context(), viaKey, 0, func(context.Context) ([]byte, error) {
+				called = true
+				return []byte("loaded"), nil
+			})
+			switch {
+			case flags >= 0x10:
+				require.False(t, found)
+				require.NoError(t, err)
+				require.Equal(t, "loaded", string(got))
+				require.Equal(t, "loaded", stored(t, b, "appcache/k"))
+			case errors.Is(err, appcache.ErrNotFound):
+				require.NotZero(t, flags&8)
+				require.False(t, found)
+				require.False(t, called)
+			default:
+				require.NoError(t, err)
+				if found {
+					require.False(t, called)
+				}
+			}
+		}
+	})
+}
