@@ -86,7 +86,8 @@ func (c *core) end(ctx context.Context, call *call, outcome Outcome, err error) 
 	return nil
 }
 
-// unwound tells whoever observes of a call that ends by a panic, or a Goexit, of what it has called. It is to be deferred.
+// unwound tells whoever observes of a call that ends by a panic, or a Goexit, of what it has called. It
+// is to be deferred.
 func (c *core) unwound(ctx context.Context, call *call) {
 	if c.observe == nil || call.told {
 		return

@@ -14,42 +14,57 @@ import (
 	"github.com/goappcache/appcache/internal/flight"
 )
 
-// GetVia returns the value stored under key or, where there is none, loads it: it calls getter, stores
-// what that returns for ttl, and returns it.
+// GetVia returns the value stored under key or, where there is none, loads it: it calls getter, stores what
+// that returns for ttl, and returns it.
+//
+//	u, err := users.GetVia(ctx, userKey{id: id}, 10*time.Minute, func(ctx context.Context) (User, error) {
+//		return db.User(ctx, id)
+//	})
+//
+// What the getter returns is for all who ask for the key, so it should depend on the key alone, and not on
+// who asks. The getter runs in a goroutine of its own and may go on when this caller has left, so it should
+// use the context that it is given, and not write to variables of the caller's. If the origin has no such
+// value it returns an error that wraps [ErrNotFound]. Whoever changes the origin calls Invalidate, or
+// InvalidateNamespace, after that; or changes it by SetVia.
 //
 // # What is guaranteed
 //
-// Within one process, for caches over the same backend value: when Invalidate, Set, SetVia or Clear
-// has returned nil, no GetVia or Get of its keys that starts later returns a value whose load began, or
-// that was stored, before that call began. A GetVia that is under way may return such a value, which
-// isn't stored then. So change the origin first and then invalidate: whoever starts after Invalidate
-// has returned sees the change, or a newer one. While a change is under way, old and new may be seen
-// in either order. After an error the effect is unknown, and not only for now: a write that was given
-// up on, or that the client sent again, may arrive late. So give entries a TTL.
+// Within one process, for caches over the same backend value: when Invalidate, Set, SetVia or Clear has
+// returned nil, no GetVia or Get of its keys that starts later returns a value whose load began, or that was
+// stored, before that call began. A GetVia that is under way may return such a value, which isn't stored
+// then. So change the origin first and then invalidate: whoever starts after Invalidate has returned sees
+// the change, or a newer one. While a change is under way, old and new may be seen in either order. After an
+// error the effect is unknown, and not only for now: a write that was given up on, or that the client sent
+// again, may arrive late. So give entries a TTL.
 //
-// Between processes, a load that runs in another may put an older value back after Invalidate, Set or
-// Clear, for up to its TTL and StaleFor. Only dropping a namespace whose values never recur, a
-// [Generation], prevents that. And nothing here is stronger than the store: a replica that lags, a failover and
-// a changed list of servers bring old entries back.
+// Between processes, a load that runs in another may put an older value back after Invalidate, Set or Clear,
+// for up to its TTL and StaleFor. Only dropping a namespace whose values never recur, a [Generation],
+// prevents that. And nothing here is stronger than the store: a replica that lags, a failover and a changed
+// list of servers bring old entries back.
 //
 // # Loads
 //
-// Of one key and type, one getter runs at a time in the process: other callers that miss wait for it.
-// A second one may run beside a getter that was cancelled and goes on, and beside one whose value is known to be
-// out of date. Over a backend that can't be compared, such as a struct by value with a slice in it, nobody waits. Each returns when
-// its own ctx is done. The getter's context carries the values of the first caller's and is cancelled when the last
-// caller has left. Each caller gets a value of its own, decoded from the serialised bytes.
+// Of one key and type, one getter runs at a time in the process, and other callers that miss wait for it.
+// Each returns when its own ctx is done. The getter's context carries the values of the first caller's, has
+// no deadline, and is cancelled when the last caller has left. Each caller gets a value of its own, decoded
+// from the serialised bytes. A second getter may run beside one that was cancelled and goes on, and beside
+// one whose value is known to be out of date. Over a backend that can't be compared by ==, such as a struct
+// by value with a slice in it, nobody waits for another's getter.
 //
 // The getter's error comes back as it is, to all who wait, and nothing is stored; see also
-// [Options.NotFoundTTL]. A panic in it is raised in each of them, and a Goexit is an error. A getter that asks, with its
-// context, for a key whose load waits for it gets an error, and not a deadlock.
+// [Options.NotFoundTTL]. A panic in it is raised in each of them, with its stack, and a Goexit is an error.
+// A getter that asks, with its context, for a key whose load waits for it gets an error, and not a deadlock.
+//
+// With [Options.StaleFor] and [Options.EarlyRefresh] a value is also loaded in the background, while GetVia
+// returns the one that is stored.
 //
 // # Faults
 //
-// The store is never in the way: where it can't be read the getter is called, and where the value
-// can't be stored it is returned all the same. [Options.Observe] is told. What GetVia itself fails for
-// is a negative TTL, an empty key, a context that is done, and a value that can't be serialised, or can't be
-// deserialised after that, for that is of no use in a cache.
+// The store is never in the way: where it can't be read the getter is called, and where the value can't be
+// stored it is returned all the same. [Options.Observe] is told. A store that hangs holds GetVia up until
+// ctx is done, or for [Options.Timeout]. What GetVia itself fails for is a negative TTL, an empty key, a
+// context that is done, and a value that can't be serialised, or can't be deserialised after that, for that
+// is of no use in a cache.
 func (c *Cache[V]) GetVia(ctx context.Context, key Key[V], ttl time.Duration, getter func(context.Context) (V, error)) (V, error) {
 	if getter == nil {
 		panic("appcache.GetVia: the getter is nil")
@@ -65,14 +80,14 @@ func (c *Cache[V]) GetViaTTL(ctx context.Context, key Key[V], getter func(contex
 	return c.getVia(ctx, key, origin[V]{getterTTL: getter})
 }
 
-// SetVia calls setter with value and, when that succeeded, stores value under key for ttl. What GetVia
-// says of the guarantee holds for it.
+// SetVia calls setter with value and, when that succeeded, stores value under key for ttl. What GetVia says
+// of the guarantee holds for it.
 //
 // If the value can't be stored the entry is invalidated instead, and only when that fails too does SetVia
 // return an error of the cache: an old entry may then go on being served. It is also invalidated where
 // another change of the key overlapped this one, for nobody knows then which value the origin ended with,
-// and where the setter failed. The setter's own error comes back as it is, even if that was in vain. A negative TTL, an empty key
-// and a context that is done are errors before the setter is called.
+// and where the setter failed or panicked. The setter's own error comes back as it is, even if that was in
+// vain. A negative TTL, an empty key and a context that is done are errors before the setter is called.
 func (c *Cache[V]) SetVia(ctx context.Context, key Key[V], value V, ttl time.Duration, setter func(context.Context, V) error) error {
 	if setter == nil {
 		panic("appcache.SetVia: the setter is nil")

@@ -64,8 +64,8 @@ func gone(ctx context.Context) context.Context {
 
 const unreadable = "\x00ac\x01\x80of a later version"
 
-// loads are the ways that a load can go, and what the events say of each: of a caller who found nothing, and of a
-// refresh.
+// loads are the ways that a load can go, and what the events say of each: of a caller who found nothing,
+// and of a refresh.
 var loads = []struct {
 	name    string
 	opts    appcache.Options

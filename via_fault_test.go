@@ -47,7 +47,8 @@ func isPanic(err error) bool {
 
 func isError(err error) bool { return !isPanic(err) }
 
-// requireFresh wants that nothing is stored nor under way, and that the next call calls the getter and stores what that returns.
+// requireFresh wants that nothing is stored nor under way, and that the next call calls the getter and
+// stores what that returns.
 func requireFresh(t *testing.T, b *spy) {
 	t.Helper()
 	require.Zero(t, flight.Count(b), "something was left in the table")
@@ -61,8 +62,8 @@ func requireFresh(t *testing.T, b *spy) {
 	requireStored(t, cache, "v")
 }
 
-// Whatever goes wrong in a load, every caller who waits is told at once, and nothing is left. A bubble ends only when no
-// goroutine is left in it.
+// Whatever goes wrong in a load, every caller who waits is told at once, and nothing is left. A bubble
+// ends only when no goroutine is left in it.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, c := range faults {
@@ -284,7 +285,8 @@ func (b slowWrites) SetRaw(ctx context.Context, key string, value []byte, ttl ti
 	}
 }
 
-// A caller leaves at once also while the value, or the namespace's token, is being stored, which it doesn't disturb.
+// A caller leaves at once also while the value, or the namespace's token, is being stored, which it
+// doesn't disturb.
 func TestLeavingAWriteBack(t *testing.T) {
 	t.Parallel()
 	for _, key := range []appcache.Key[[]byte]{viaKey, likes(likesOf)} {

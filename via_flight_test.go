@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -163,7 +166,7 @@ func TestGivenUpWhileItIsStored(t *testing.T) {
 	})
 }
 
-// The last caller leaves while a new one joins: that one gets a value, and no error of others.
+// The last caller leaves while a new one joins: that one gets a value, and neither an error of the other's.
 func TestLastLeavesAsOneJoins(t *testing.T) {
 	t.Parallel()
 	b := cachetest.NewMemory()
@@ -178,7 +181,12 @@ func TestLastLeavesAsOneJoins(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = cache.GetVia(ctx, key, 0, getter) })
+		wg.Go(func() {
+			if _, err := cache.GetVia(ctx, key, 0, getter); err != nil {
+				require.ErrorIs(t, err, context.Canceled)
+				require.Error(t, ctx.Err(), "it wasn't this one that left")
+			}
+		})
 		wg.Go(cancel)
 		wg.Go(func() {
 			got, err := cache.GetVia(t.Context(), key, 0, getter)
@@ -596,35 +604,72 @@ func TestGetterWritesItsOwnKey(t *testing.T) {
 
 // Coalescing.
 
+// Not in parallel, for it is all that the machine can do.
 func TestOneCallForAll(t *testing.T) {
-	t.Parallel()
-	b := cachetest.NewMemory()
-	cache := appcache.New[[]byte](b, nil)
-	for round, start := 0, time.Now(); round < 3 || round < 100 && time.Since(start) < 5*time.Second; round++ {
-		key := appcache.StringKey[[]byte](fmt.Sprint(round))
-		var calls atomic.Int64
-		begin := make(chan struct{})
-		var ready, wg sync.WaitGroup
-		for range 10_000 {
-			ready.Add(1)
-			wg.Go(func() {
-				ready.Done()
-				<-begin
-				got, err := cache.GetVia(t.Context(), key, 0, func(context.Context) ([]byte, error) {
-					calls.Add(1)
-					return []byte("v"), nil
-				})
-				if err != nil || string(got) != "v" {
-					t.Error(string(got), err)
+	for _, c := range []struct {
+		name   string
+		rounds int
+		keys   int
+		key    func(round, i int) appcache.Key[[]byte]
+	}{
+		{"one key", 100, 1, func(round, _ int) appcache.Key[[]byte] { return appcache.StringKey[[]byte](fmt.Sprint(round)) }},
+		{"a hundred keys", 10, 100, func(round, i int) appcache.Key[[]byte] {
+			return appcache.StringKey[[]byte](fmt.Sprint(round, "/", i%100))
+		}},
+		{"a namespace without a token", 10, 1, func(round, _ int) appcache.Key[[]byte] {
+			return likes(appcache.Generation(fmt.Sprint(round)))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newSpy()
+			cache := appcache.New[[]byte](b, nil)
+			before := runtime.NumGoroutine()
+			for round, start := 0, time.Now(); round < c.rounds; round++ {
+				if raceDetector() && round >= 3 && time.Since(start) > 5*time.Second {
+					break
 				}
-			})
-		}
-		ready.Wait()
-		close(begin)
-		wg.Wait()
-		require.EqualValues(t, 1, calls.Load(), "round %d", round)
+				var calls atomic.Int64
+				begin := make(chan struct{})
+				var ready, wg sync.WaitGroup
+				for i := range 10_000 {
+					ready.Add(1)
+					wg.Go(func() {
+						ready.Done()
+						<-begin
+						got, err := cache.GetVia(t.Context(), c.key(round, i), 0, func(context.Context) ([]byte, error) {
+							calls.Add(1)
+							return []byte("v"), nil
+						})
+						if err != nil || string(got) != "v" {
+							t.Error(string(got), err)
+						}
+					})
+				}
+				ready.Wait()
+				close(begin)
+				wg.Wait()
+				require.EqualValues(t, c.keys, calls.Load(), "round %d", round)
+				sets := 0
+				for _, call := range b.seen() {
+					if strings.HasPrefix(call, "set ") {
+						sets++
+					}
+				}
+				if c.name == "a namespace without a token" {
+					sets-- // the token
+				}
+				require.Equal(t, c.keys, sets, "round %d", round)
+			}
+			require.Zero(t, flight.Count(b))
+			goroutinesReturnTo(t, before)
+		})
 	}
-	require.Zero(t, flight.Count(b))
+}
+
+// raceDetector reports whether the test was built with -race, and takes its time.
+func raceDetector() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 func TestOneCallForEachKey(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -204,7 +205,7 @@ func TestManyStaleKeys(t *testing.T) {
 			require.NoError(t, cache.Set(t.Context(), key(i), []byte("v"), time.Minute))
 		}
 		time.Sleep(time.Minute)
-		var running, most atomic.Int64
+		var running, most, more atomic.Int64
 		for i := range keys {
 			_, err := cache.GetVia(t.Context(), key(i), time.Minute, func(context.Context) ([]byte, error) {
 				n := running.Add(1)
@@ -220,6 +221,17 @@ func TestManyStaleKeys(t *testing.T) {
 		}
 		synctest.Wait()
 		require.EqualValues(t, 64, most.Load())
+		time.Sleep(2 * time.Second) // and when they are over, others may
+		for i := range 100 {
+			_, err := cache.GetVia(t.Context(), key(keys-1-i), time.Minute, func(context.Context) ([]byte, error) {
+				more.Add(1)
+				time.Sleep(time.Second)
+				return []byte("v"), nil
+			})
+			require.NoError(t, err)
+		}
+		synctest.Wait()
+		require.EqualValues(t, 64, more.Load())
 		time.Sleep(2 * time.Hour)
 	})
 }
@@ -413,6 +425,79 @@ func TestLongTTLs(t *testing.T) {
 	}
 }
 
+// Whatever is stored with a TTL has it shortened.
+func TestJitterOfAll(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	load := func(context.Context) ([]byte, error) { return []byte("v"), nil }
+	for name, c := range map[string]func(*appcache.Cache[[]byte]) error{
+		"GetVia": func(c *appcache.Cache[[]byte]) error { _, err := c.GetVia(ctx, viaKey, time.Hour, load); return err },
+		"GetViaTTL": func(c *appcache.Cache[[]byte]) error {
+			_, err := c.GetViaTTL(ctx, viaKey, func(context.Context) ([]byte, time.Duration, error) { return nil, time.Hour, nil })
+			return err
+		},
+		"SetVia": func(c *appcache.Cache[[]byte]) error {
+			return c.SetVia(ctx, viaKey, nil, time.Hour, func(context.Context, []byte) error { return nil })
+		},
+		"absence": func(c *appcache.Cache[[]byte]) error {
+			_, err := c.GetVia(ctx, viaKey, 0, func(context.Context) ([]byte, error) { return nil, appcache.ErrNotFound })
+			require.ErrorIs(t, err, appcache.ErrNotFound)
+			return nil
+		},
+	} {
+		b := newTTLs()
+		cache := appcache.New[[]byte](b, &appcache.Options{Jitter: 0.5, NotFoundTTL: time.Hour})
+		for range 100 {
+			require.NoError(t, c(cache), name)
+			require.NoError(t, b.InvalidateRaw(ctx, "appcache/k"))
+		}
+		all := b.seen()
+		require.Len(t, all, 100, name)
+		require.GreaterOrEqual(t, slices.Min(all), time.Hour/2, name)
+		require.LessOrEqual(t, slices.Max(all), time.Hour, name)
+		require.Greater(t, slices.Max(all)-slices.Min(all), time.Hour/4, name)
+	}
+}
+
+// A refresh that a writer made old isn't stored, and nobody joins it.
+func TestRefreshIsOutdated(t *testing.T) {
+	for name, write := range map[string]func(context.Context, *appcache.Cache[[]byte]) error{
+		"Invalidate": func(ctx context.Context, c *appcache.Cache[[]byte]) error { return c.Invalidate(ctx, viaKey) },
+		"Set": func(ctx context.Context, c *appcache.Cache[[]byte]) error {
+			return c.Set(ctx, viaKey, []byte("new"), 0)
+		},
+		"Clear": func(ctx context.Context, c *appcache.Cache[[]byte]) error { return c.Clear(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, &appcache.Options{StaleFor: time.Hour}, func(t *testing.T, cache *appcache.Cache[[]byte], b *spy) {
+				var olds, news atomic.Int64
+				put(t, b, "appcache/k", fresh(time.Now(), 0, "older"))
+				requireVia(t, cache, "older", 0, sleepy("old", time.Minute, &olds))
+				synctest.Wait()
+				require.NoError(t, write(t.Context(), cache))
+				requireVia(t, cache, "new", 0, sleepy("new", time.Second, &news))
+				time.Sleep(2 * time.Minute)
+				require.EqualValues(t, 1, olds.Load())
+				requireStored(t, cache, "new")
+			})
+		})
+	}
+}
+
+// The getter of a refresh is served what is stale, as everybody is, and waits for nobody.
+func TestRefreshAsksForItsOwnKey(t *testing.T) {
+	bubble(t, &appcache.Options{StaleFor: time.Hour}, func(t *testing.T, cache *appcache.Cache[[]byte], b *spy) {
+		put(t, b, "appcache/k", fresh(time.Now(), 0, "old"))
+		requireVia(t, cache, "old", 0, func(ctx context.Context) ([]byte, error) {
+			got, err := cache.GetVia(ctx, viaKey, 0, neverGet(t))
+			require.Equal(t, "old", string(got))
+			return []byte("new"), err
+		})
+		synctest.Wait()
+		requireStored(t, cache, "new")
+	})
+}
+
 // fresh returns an entry as a writer stores it whose clock is off by so much.
 func fresh(until time.Time, cost uint32, body string) string {
 	e := []byte("\x00ac\x01\x02")
@@ -454,6 +539,33 @@ func TestClocksApart(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Without a window, what a writer whose clock is behind has stored is over too soon, and loaded again;
+// what one whose clock is ahead has stored is served until the store drops it, and not refreshed early.
+func TestClocksApartWithoutAWindow(t *testing.T) {
+	bubble(t, &appcache.Options{EarlyRefresh: 1}, func(t *testing.T, cache *appcache.Cache[[]byte], b *spy) {
+		const ttl = 30 * time.Second
+		theirs := func(skew time.Duration) {
+			data := fresh(time.Now().Add(skew).Add(ttl), 1000, "theirs")
+			require.NoError(t, b.SetRaw(t.Context(), "appcache/k", []byte(data), ttl))
+		}
+		var calls atomic.Int64
+		theirs(-time.Minute)
+		requireNone(t, cache)
+		requireVia(t, cache, "ours", ttl, sleepy("ours", time.Second, &calls))
+		requireStored(t, cache, "ours")
+		require.EqualValues(t, 1, calls.Load())
+
+		theirs(time.Minute)
+		for range 100 {
+			requireVia(t, cache, "theirs", ttl, neverGet(t))
+			time.Sleep(ttl / 101)
+		}
+		time.Sleep(time.Second)
+		requireNone(t, cache)
+		requireVia(t, cache, "ours", ttl, sleepy("ours", time.Second, &calls))
+	})
 }
 
 // Entries of a cache with policies are read by one without, and the other way round.

@@ -42,8 +42,9 @@ func (k likesKey) CacheKeySegments() []string { return []string{"likes"} }
 
 func (k likesKey) NamespaceKey() appcache.NamespaceKey { return allAbout(k.id) }
 
-// allAbout is the namespace of a user. Its token never expires, also of a user whom somebody asked for in vain, so
-// the store has to be one that evicts: memcached and SQLite do, and Redis with maxmemory-policy allkeys-lru.
+// allAbout is the namespace of a user. Its token never expires, also of a user whom somebody asked for
+// in vain, so the store has to be one that evicts: memcached and SQLite do, and Redis with a maxmemory
+// and the policy allkeys-lru.
 func allAbout(user int64) appcache.Generation {
 	return appcache.Generation("users/" + strconv.FormatInt(user, 10))
 }

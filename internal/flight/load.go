@@ -83,9 +83,9 @@ func Call(ctx context.Context, k Key, kind any, seen uint64, run Run, orphan fun
 	return l.value, l.err
 }
 
-// Refresh starts a load that nobody waits for, unless there is one of k, or one failed a moment ago, or as
-// many as may be are under way. Once window is over, and no caller has joined, it is cancelled. After a panic or
-// Goexit orphan is called, also where callers have joined.
+// Refresh starts a load that nobody waits for, unless there is one of k, or one failed a moment ago, or
+// as many as may be are under way. Once window is over, and no caller has joined, it is cancelled. After
+// a panic or Goexit orphan is called, also where callers have joined.
 func Refresh(ctx context.Context, k Key, kind any, seen uint64, window time.Duration, run Run, orphan func(error)) {
 	s := k.shard()
 	s.mu.Lock()
