@@ -71,6 +71,7 @@ fuzz:
 bench: setup
 	go test . -run='^$$' -bench='^(BenchmarkFrontEnd|BenchmarkClients)$$' -benchtime=200ms -count=3
 	cd benchmarks && go test ./peers -run='^$$' -bench=. -short -benchtime=20x -count=3 -timeout=0 -write='make $@'
+	cd benchmarks && go test ./size -count=1 -write='make $@'
 
 bench-full: setup
 	cd benchmarks && go test ./peers -run='^$$' -bench=. -benchtime=10x -count=10 -timeout=0 -write='make $@'
