@@ -258,7 +258,7 @@ func documents(t *testing.T) []string {
 	t.Helper()
 	docs, err := filepath.Glob("*.md")
 	require.NoError(t, err)
-	return append(docs, "../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md")
+	return append(docs, "../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md", "../SECURITY.md")
 }
 
 // A document that says that a test shows something must name one that there is.
