@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -130,6 +131,50 @@ func BenchmarkNewKey(b *testing.B) {
 			i++
 		}
 	}, "ours", "caller's", "naive")
+}
+
+// BenchmarkSizes shows that nothing depends much on how many entries there are, of 100 bytes, in a file.
+func BenchmarkSizes(b *testing.B) {
+	for _, n := range []int{10_000, 1_000_000} {
+		path := filepath.Join(b.TempDir(), "cache.db")
+		opts := &sqlitelru.Options{MaxSize: n}
+		made, err := sqlitelru.Open(path, opts)
+		require.NoError(b, err)
+		fillWith(b, made, n, 100)
+		require.NoError(b, made.Close())
+		value := make([]byte, 100)
+		run := func(what string, op func(b *testing.B, backend *sqlitelru.Backend)) {
+			b.Run(fmt.Sprintf("%s of %d", what, n), func(b *testing.B) {
+				b.ReportAllocs()
+				backend := openFile(b, path, opts)
+				for b.Loop() {
+					op(b, backend)
+				}
+			})
+		}
+		run("open", func(b *testing.B, _ *sqlitelru.Backend) {
+			backend, err := sqlitelru.Open(path, opts)
+			require.NoError(b, err)
+			require.NoError(b, backend.Close())
+		})
+		run("get", func(b *testing.B, backend *sqlitelru.Backend) {
+			if _, found, err := backend.GetRaw(b.Context(), strconv.Itoa(1+rand.IntN(n))); err != nil || !found {
+				b.Fatal(found, err)
+			}
+		})
+		run("overwrite", func(b *testing.B, backend *sqlitelru.Backend) {
+			if err := backend.SetRaw(b.Context(), strconv.Itoa(1+rand.IntN(n)), value, 0); err != nil {
+				b.Fatal(err)
+			}
+		})
+		next := n
+		run("new key", func(b *testing.B, backend *sqlitelru.Backend) {
+			next++
+			if err := backend.SetRaw(b.Context(), strconv.Itoa(next), value, 0); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
 }
 
 func openDB(tb testing.TB, dsn string) *sql.DB {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -219,6 +220,98 @@ func TestDamagedFile(t *testing.T) {
 	set(t, b, "key 0", "value")
 	require.FileExists(t, path)
 	require.NoError(t, sqlitelru.Check(b))
+}
+
+// A file that is cut off, overwritten or removed while it is open gives hits with what was stored, misses,
+// or errors. When what is left of it is removed a backend works again, whether it is made again or not.
+func TestFileChangedWhileOpen(t *testing.T) {
+	t.Parallel()
+	write := func(content string) func(t *testing.T, path string) {
+		return func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte(content), 0o600)) }
+	}
+	truncate := func(size int64) func(t *testing.T, path string) {
+		return func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, size)) }
+	}
+	remove := func(suffixes ...string) func(t *testing.T, path string) {
+		return func(t *testing.T, path string) {
+			for _, suffix := range suffixes {
+				if err := os.Remove(path + suffix); err != nil {
+					require.ErrorIs(t, err, os.ErrNotExist)
+				}
+			}
+		}
+	}
+	removeAll := remove("", "-wal", "-shm")
+	tests := []struct {
+		name   string
+		change func(t *testing.T, path string)
+		fails  bool
+	}{
+		{"cut off to nothing", truncate(0), true},
+		{"cut off in the header", truncate(50), true},
+		{"cut off after the header", truncate(4096), true},
+		{"cut off in the middle", truncate(50*4096 + 7), true},
+		{"overwritten with text", write(strings.Repeat("Dear diary\n", 5000)), true},
+		{"overwritten with zeros", write(strings.Repeat("\x00", 100_000)), true},
+		{"the file removed", remove(""), false},
+		{"all removed", removeAll, false},
+		{"another file in its place", func(t *testing.T, path string) {
+			remove("")(t, path)
+			b, err := sqlitelru.Open(path, nil)
+			require.NoError(t, err)
+			set(t, b, "5", "another value")
+			require.NoError(t, b.Close())
+		}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "cache.db")
+			b, err := sqlitelru.Open(path, nil)
+			require.NoError(t, err)
+			fillWith(t, b, 1200, 2500) // more than SQLite has in memory
+			if tt.name != "another file in its place" {
+				_, err = sqlitelru.Query(b, "PRAGMA wal_checkpoint(TRUNCATE)")
+				require.NoError(t, err)
+			}
+			tt.change(t, path)
+			errs := 0
+			for n := 1; n <= 1200; n += 10 {
+				value, found, err := b.GetRaw(t.Context(), strconv.Itoa(n))
+				if err != nil {
+					require.False(t, found)
+					errs++
+				}
+				if found && len(value) != 2500 {
+					require.Contains(t, []string{"new", "another value"}, string(value))
+				}
+				if n%3 == 0 {
+					err := b.SetRaw(t.Context(), strconv.Itoa(1201-n), []byte("new"), 0)
+					if err != nil {
+						errs++
+					}
+				}
+			}
+			require.Equal(t, tt.fails, errs > 0, errs)
+			removeAll(t, path)
+			if errs > 0 {
+				for n := range 3 {
+					if err := b.SetRaw(t.Context(), "key", []byte("value"), 0); err == nil {
+						break
+					}
+					require.Less(t, n, 2, "it doesn't recover")
+				}
+				requireHit(t, b, "key", "value")
+				require.NoError(t, sqlitelru.Check(b))
+			}
+			require.NoError(t, b.Close())
+			removeAll(t, path)
+			b = openFile(t, path, nil)
+			requireMiss(t, b, "1")
+			set(t, b, "1", "value")
+			require.NoError(t, sqlitelru.Check(b))
+		})
+	}
 }
 
 func TestDamagedSchema(t *testing.T) {

@@ -2,7 +2,9 @@ package sqlitelru_test
 
 import (
 	"bufio"
+	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,9 +19,9 @@ import (
 
 func TestProcessesShareAFile(t *testing.T) {
 	t.Parallel()
-	const processes = 3
+	const processes = 4
 	ops := "1500"
-	if raceEnabled {
+	if raceEnabled || testing.Short() {
 		ops = "150"
 	}
 	path := filepath.Join(t.TempDir(), "cache.db") // they make it at the same time, too
@@ -43,40 +45,126 @@ func TestProcessesShareAFile(t *testing.T) {
 	require.Len(t, stored(t, b), 2*sharedLimit, "two words each")
 }
 
-func TestKilledProcess(t *testing.T) {
+// Two processes write to a file until they are killed. After that it is whole, what they said they had
+// stored is there or evicted, and what was evicted is what was oldest.
+func TestKilledProcesses(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "cache.db")
-	rounds, last := 10, 0
-	if raceEnabled {
-		rounds = 3
+	rounds := 100
+	if raceEnabled || testing.Short() {
+		rounds = 10
 	}
-	for range rounds {
-		cmd := child(t, "store", path, strconv.Itoa(last+1))
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, cmd.Start())
-		lines := bufio.NewScanner(out)
-		for kill := last + 20 + last%37; lines.Scan(); {
-			n, err := strconv.Atoi(lines.Text())
+	names, last := []string{"a", "b"}, []int{0, 0} // said to be stored
+	var beside *sqlitelru.Backend
+	for round := range rounds {
+		var cmds []*exec.Cmd
+		var outs []*bufio.Scanner
+		for i, name := range names {
+			cmd := child(t, "store", path, name, strconv.Itoa(last[i]+1))
+			out, err := cmd.StdoutPipe()
 			require.NoError(t, err)
-			if last = n; last == kill {
-				require.NoError(t, cmd.Process.Kill())
-			}
+			require.NoError(t, cmd.Start())
+			cmds, outs = append(cmds, cmd), append(outs, bufio.NewScanner(out))
 		}
-		require.ErrorContains(t, cmd.Wait(), "killed")
+		ended := make(chan error, len(names))
+		for i := range names {
+			go func() {
+				var err error
+				for kill := last[i] + 20 + (7*round+13*i)%37; err == nil && outs[i].Scan(); {
+					if last[i], err = strconv.Atoi(outs[i].Text()); last[i] == kill {
+						for _, cmd := range cmds {
+							_ = cmd.Process.Kill() // the other one may have ended
+						}
+					}
+				}
+				ended <- err
+			}()
+		}
+		for range names {
+			require.NoError(t, <-ended)
+		}
+		for _, cmd := range cmds {
+			require.ErrorContains(t, cmd.Wait(), "killed")
+		}
 
-		b, err := sqlitelru.Open(path, nil)
+		b, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: killedLimit})
 		require.NoError(t, err)
 		verdict, err := sqlitelru.Query(b, "PRAGMA integrity_check")
 		require.NoError(t, err)
 		require.Equal(t, "ok", verdict)
 		require.NoError(t, sqlitelru.Check(b))
-		for n := 1; n <= last; n++ {
-			requireHit(t, b, strconv.Itoa(n), strings.Repeat(strconv.Itoa(n)+" ", n%500))
+		keys := stored(t, b)
+		evicted := false
+		for i, name := range names {
+			there := false
+			for n := 1; n <= last[i]+1; n++ {
+				key := name + strconv.Itoa(n)
+				value, found, err := b.GetRaw(t.Context(), key)
+				require.NoError(t, err)
+				require.False(t, there && !found && n <= last[i], "%s is gone, and what is older isn't", key)
+				there = found
+				evicted = evicted || !found && n <= last[i]
+				if found {
+					require.Equal(t, killedValue(name, n), string(value))
+				}
+			}
+			value, found, err := b.GetRaw(t.Context(), name)
+			require.NoError(t, err)
+			if found {
+				n, err := strconv.Atoi(string(value))
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, n, last[i], "an old value is back")
+			}
+			evicted = evicted || !found && last[i] > 0
 		}
-		require.NoError(t, b.Close())
+		require.True(t, len(keys) == killedLimit || !evicted, "%d entries, and some were evicted", len(keys))
+		if round%2 == 0 {
+			b, beside = beside, b // it stays open beside the next two
+		}
+		if b != nil {
+			require.NoError(t, b.Close())
+		}
 	}
-	require.Greater(t, last, 20*rounds)
+	require.NoError(t, beside.Close())
+	require.Greater(t, last[0]+last[1], 20*rounds)
+}
+
+// A process that is killed in a transaction leaves nothing of it, and no lock.
+func TestProcessKilledInATransaction(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cache.db")
+	b := openFile(t, path, nil)
+	fill(t, b, 500)
+	cmd := child(t, "lock", path)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	_, err = cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "locked\n", line)
+
+	requireHit(t, b, "7", "value")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, b.SetRaw(ctx, "8", []byte("new"), 0), context.DeadlineExceeded)
+	done := make(chan error, 1)
+	go func() { done <- b.SetRaw(t.Context(), "8", []byte("new"), 0) }()
+	select {
+	case err := <-done:
+		require.FailNow(t, "it didn't wait", "%v", err)
+	case <-time.After(2 * time.Second):
+	}
+	require.NoError(t, cmd.Process.Kill())
+	require.NoError(t, <-done)
+	require.ErrorContains(t, cmd.Wait(), "killed")
+	requireHit(t, b, "7", "value")
+	requireHit(t, b, "8", "new")
+	require.NoError(t, sqlitelru.Check(b))
+	verdict, err := sqlitelru.Query(b, "PRAGMA integrity_check")
+	require.NoError(t, err)
+	require.Equal(t, "ok", verdict)
 }
 
 // Recency that another process has noted is written by its next operation a second later, or by Close.

@@ -16,14 +16,13 @@ import (
 
 // What is in the database:
 //
-//   - appcache_entries: a row for each slot, numbered from 1 without a gap. A row stays where it is
-//     and is overwritten in place when the entry in it is evicted. One that isn't in use has no key
-//     and has expired at 0.
+//   - appcache_entries: an entry a row, numbered from 1 by its slot. A row stays where it is and is
+//     overwritten in place when another entry takes its slot.
 //   - appcache_recency: when each slot was last used, 8 bytes a slot and perBlock slots a row, so that
-//     many notes are written with few statements, and all can be looked through quickly. 0: not in use.
-//   - appcache_meta: one row with the numbers of slots, entries, and bytes of keys and values, and the
-//     latest stamp. They are kept up to date in the transaction that changes them, for count(*) would
-//     read the whole table.
+//     many notes are written with few statements, and all can be looked through quickly. 0: it is free.
+//   - appcache_meta: one row with the highest slot ever in use, the numbers of entries and of bytes of
+//     keys and values, and the latest stamp. They are kept up to date in the transaction that changes
+//     them, for count(*) would read the whole table.
 //
 // Time is measured in stamps: microseconds of the wall clock, but each one more than the last, also
 // when the clock is put back.
@@ -38,7 +37,13 @@ const (
 	touchesEnd = 1 << 17   // more than that, when they can't be written out, are lost
 )
 
-// A slot is a row of appcache_entries, with its stamp or with its size, the bytes of its key and value.
+// At most so many slots are remembered as the ones to evict or to use next, and so many blocks are held.
+const (
+	queueMax  = 1 << 16
+	blocksMax = 64
+)
+
+// A slot is one that is in use, with its stamp or with its size, the bytes of its key and value.
 type slot struct{ id, used, size int64 }
 
 // tick returns a stamp for now, microseconds of the wall clock.
@@ -168,6 +173,7 @@ func (s *store) transaction(ctx context.Context, c conn, key []byte, now int64, 
 		if t.overwrites {
 			s.touch(t.id, t.stamp)
 		}
+		s.giveBack(c)
 		return nil
 	}
 	c.rollback()
@@ -201,7 +207,7 @@ func (t *tx) run(f func(*tx) error) error {
 		}
 	}
 	if t.spare != 0 {
-		if err := t.wipe(t.spare); err != nil {
+		if err := t.remove(t.spare); err != nil {
 			return err
 		}
 	}
@@ -243,25 +249,13 @@ func (t *tx) put(key, value []byte, expires any) error {
 		return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'') WHERE id = ?", expires, value, t.id)
 	}
 
-	t.id, t.spare = t.spare, 0
-	if t.id == 0 && t.slots > t.entries {
-		row, err := ints(t.c, "SELECT id FROM appcache_entries WHERE expires = 0")
-		if err != nil {
-			return err
-		}
-		if row == nil {
-			return errTables
-		}
-		t.id = row[0]
-	}
 	t.entries++
 	var err error
 	// A nil or empty slice binds NULL in the driver, hence ifnull.
-	if t.id != 0 {
+	if t.spare != 0 {
+		t.id, t.spare = t.spare, 0
 		err = t.c.exec(quick, "UPDATE appcache_entries SET key = ?, expires = ?, value = ifnull(?, x'') WHERE id = ?", key, expires, value, t.id)
-	} else {
-		t.slots++
-		t.id = t.slots
+	} else if t.id, err = t.freeSlot(); err == nil {
 		err = t.c.exec(quick, "INSERT INTO appcache_entries (id, key, expires, value) VALUES (?, ?, ?, ifnull(?, x''))", t.id, key, expires, value)
 	}
 	if err != nil {
@@ -271,6 +265,33 @@ func (t *tx) put(key, value []byte, expires any) error {
 	return t.setUsed(t.id, t.stamp)
 }
 
+// freeSlot returns a slot for another entry. The free ones that aren't remembered, since another process
+// has freed them say, are looked for when there are many.
+func (t *tx) freeSlot() (int64, error) {
+	for looked := false; ; looked = true {
+		for n := len(t.s.free) - 1; n >= 0; n-- {
+			id := t.s.free[n]
+			t.s.free = t.s.free[:n]
+			if id > t.slots {
+				continue
+			}
+			if used, err := t.used(id); err != nil || used == 0 {
+				return id, err
+			}
+		}
+		if t.slots-t.entries < max(64, t.slots/16) {
+			t.slots++
+			return t.slots, nil
+		}
+		if looked {
+			return 0, errTables
+		}
+		if err := t.lookThrough(); err != nil {
+			return 0, err
+		}
+	}
+}
+
 // evict takes the entry out that is to go first. Its slot is the spare one then.
 func (t *tx) evict() error {
 	v, err := t.victim()
@@ -278,7 +299,7 @@ func (t *tx) evict() error {
 		return err
 	}
 	if t.spare != 0 {
-		if err := t.wipe(t.spare); err != nil {
+		if err := t.remove(t.spare); err != nil {
 			return err
 		}
 	}
@@ -288,21 +309,13 @@ func (t *tx) evict() error {
 	return nil
 }
 
-// free takes an entry out and wipes its slot.
-func (t *tx) free(v slot) error {
-	if err := t.load(); err != nil {
+// remove frees a slot. Its entry isn't counted any more.
+func (t *tx) remove(id int64) error {
+	if err := t.c.exec(quick, "DELETE FROM appcache_entries WHERE id = ?", id); err != nil {
 		return err
 	}
-	t.entries--
-	t.bytes -= v.size
-	t.id = 0
-	return t.wipe(v.id)
-}
-
-// wipe makes a slot one that isn't in use.
-func (t *tx) wipe(id int64) error {
-	if err := t.c.exec(quick, "UPDATE appcache_entries SET key = NULL, expires = 0, value = NULL WHERE id = ?", id); err != nil {
-		return err
+	if len(t.s.free) < queueMax {
+		t.s.free = append(t.s.free, id)
 	}
 	return t.setUsed(id, 0)
 }
@@ -315,7 +328,7 @@ func (t *tx) wipe(id int64) error {
 // across processes, for a stamp in the database never gets less.
 func (t *tx) victim() (slot, error) {
 	row, err := ints(t.c, `SELECT id, length(key) + length(value) FROM appcache_entries
-		WHERE expires > 0 AND expires <= ? AND id <> ? AND id <> ? ORDER BY expires LIMIT 1`, t.now, t.id, t.spare)
+		WHERE expires <= ? AND id <> ? AND id <> ? ORDER BY expires LIMIT 1`, t.now, t.id, t.spare)
 	if err != nil {
 		return slot{}, err
 	}
@@ -328,7 +341,7 @@ func (t *tx) victim() (slot, error) {
 				return slot{}, errTables
 			}
 			fresh = true
-			if err := t.fillQueue(); err != nil {
+			if err := t.lookThrough(); err != nil {
 				return slot{}, err
 			}
 			continue
@@ -355,15 +368,16 @@ func (t *tx) victim() (slot, error) {
 	}
 }
 
-// fillQueue looks through all the slots for the sixteenth that was used longest ago.
-func (t *tx) fillQueue() error {
+// lookThrough looks through all the slots for the sixteenth that was used longest ago, and for free ones.
+func (t *tx) lookThrough() error {
 	if err := t.flush(); err != nil {
 		return err
 	}
 	if err := t.writeBlocks(); err != nil {
 		return err
 	}
-	want := int(min(max(64, t.entries/16), 1<<16))
+	want := int(min(max(64, t.slots/16), queueMax))
+	t.s.free = nil
 	limit := int64(math.MaxInt64)
 	oldest := make([]slot, 0, 2*want)
 	keep := func() {
@@ -377,8 +391,12 @@ func (t *tx) fillQueue() error {
 		n, _ := row[0].(int64)
 		used, _ := row[1].([]byte)
 		for i := range int64(len(used) / 8) {
-			if u := int64(binary.BigEndian.Uint64(used[8*i:])); u != 0 && u < limit {
-				oldest = append(oldest, slot{id: n*perBlock + i, used: u})
+			id, u := n*perBlock+i, int64(binary.BigEndian.Uint64(used[8*i:]))
+			switch {
+			case u == 0 && 1 <= id && id <= t.slots && len(t.s.free) < queueMax:
+				t.s.free = append(t.s.free, id)
+			case u != 0 && u < limit:
+				oldest = append(oldest, slot{id: id, used: u})
 				if len(oldest) == cap(oldest) {
 					keep()
 				}
@@ -411,7 +429,12 @@ func (t *tx) flush() error {
 		return err
 	}
 	touches := t.takeTouches()
-	for id, stamp := range touches {
+	ids := slices.Collect(maps.Keys(touches))
+	if t.slots > blocksMax*perBlock {
+		slices.Sort(ids) // or blocks would be read and written again and again
+	}
+	for _, id := range ids {
+		stamp := touches[id]
 		used, err := t.used(id)
 		if err != nil {
 			return err
@@ -439,7 +462,7 @@ func (t *tx) clear(ctx context.Context) error {
 	t.meta = meta{clock: max(t.clock, t.stamp)}
 	t.oldMeta = t.meta
 	t.takeTouches()
-	t.s.queue = nil
+	t.s.queue, t.s.free = nil, nil
 	return t.c.exec(quick, "INSERT INTO appcache_meta VALUES (?, 0, 0, 0, ?)", int64(version), t.clock)
 }
 
@@ -473,6 +496,12 @@ func (t *tx) block(id int64) (*block, error) {
 	n := id / perBlock
 	if b := t.blocks[n]; b != nil {
 		return b, nil
+	}
+	if len(t.blocks) == blocksMax {
+		if err := t.writeBlocks(); err != nil {
+			return nil, err
+		}
+		clear(t.blocks)
 	}
 	row, err := row(quick, t.c, "SELECT used FROM appcache_recency WHERE block = ?", n)
 	if err != nil {

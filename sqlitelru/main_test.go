@@ -3,6 +3,7 @@ package sqlitelru_test
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -73,29 +74,63 @@ var childJobs = map[string]func(ctx context.Context, args []string) error{
 		return b.Close()
 	},
 
-	// store: stores "1", "2" and so on in the file at args[0], and says so after each, until it is killed.
+	// store: stores entries under args[1] and 1, 2 and so on in the file at args[0], and says so after
+	// each, until it is killed. From time to time it has the WAL copied into the file.
 	"store": func(ctx context.Context, args []string) error {
-		b, err := sqlitelru.Open(args[0], nil)
+		path, name := args[0], args[1]
+		b, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: killedLimit})
 		if err != nil {
 			return err
 		}
-		begin, err := strconv.Atoi(args[1])
+		begin, err := strconv.Atoi(args[2])
 		if err != nil {
 			return err
 		}
-		out := bufio.NewWriter(os.Stdout)
 		for n := begin; ; n++ {
-			key := strconv.Itoa(n)
-			if err := b.SetRaw(ctx, key, []byte(strings.Repeat(key+" ", n%500)), 0); err != nil {
+			if err := b.SetRaw(ctx, name+strconv.Itoa(n), []byte(killedValue(name, n)), 0); err != nil {
 				return err
 			}
-			if _, _, err := b.GetRaw(ctx, strconv.Itoa(1+rand.IntN(n))); err != nil {
+			if err := b.SetRaw(ctx, name, []byte(strconv.Itoa(n)), 0); err != nil {
 				return err
 			}
-			_, _ = fmt.Fprintln(out, n)
-			if err := out.Flush(); err != nil {
-				return err
+			fmt.Println(n)
+			if n%32 == 0 {
+				if _, err := sqlitelru.Query(b, "PRAGMA wal_checkpoint"); err != nil {
+					return err
+				}
 			}
 		}
 	},
+
+	// lock: begins a transaction on the file at args[0], writes a lot in it, says so, and waits to be killed.
+	"lock": func(ctx context.Context, args []string) error {
+		db, err := sql.Open("sqlite", args[0]+"?_txlock=immediate&_pragma=cache_size(10)")
+		if err != nil {
+			return err
+		}
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		// More than the cache takes, so that it gets into the WAL.
+		if _, err := tx.ExecContext(ctx, "UPDATE appcache_entries SET value = zeroblob(50000); UPDATE appcache_meta SET entries = 1000"); err != nil {
+			return err
+		}
+		fmt.Println("locked")
+		_, err = bufio.NewReader(os.Stdin).ReadByte() // which nobody sends
+		return err
+	},
+}
+
+// addJob is for jobs that not every system can do.
+func addJob(name string, job func(ctx context.Context, args []string) error) bool {
+	childJobs[name] = job
+	return true
+}
+
+const killedLimit = 200
+
+// killedValue is what the job "store" stores, which may be short or long.
+func killedValue(name string, n int) string {
+	return strings.Repeat(name+strconv.Itoa(n)+" ", n*31%1500)
 }

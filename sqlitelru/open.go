@@ -35,7 +35,7 @@ var errTables = errors.New("sqlitelru: the tables appcache_… contradict each o
 
 // damaged says what can be done about a damaged file of ours.
 func damaged(path string, err error) error {
-	return fmt.Errorf("sqlitelru: the cache %q is damaged; it may be deleted, and is made anew then: %w", path, err)
+	return fmt.Errorf("sqlitelru: the cache %q is damaged; it may be deleted, with -wal and -shm beside it, and is made anew then: %w", path, err)
 }
 
 // InMemoryDB returns the database, one for the process, that New(nil, …) keeps its entries in. Its name,

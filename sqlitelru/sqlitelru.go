@@ -21,14 +21,20 @@
 // # Limits
 //
 // [Options].MaxSize bounds the entries and [Options].MaxBytes the bytes of all keys and values. No Set
-// that returns leaves more than that behind. Where backends with different limits share a database
-// each enforces its own, so the smallest wins. A database that holds more than the limit when it is
-// opened is brought down in steps, some with [New] or [Open] and some with every Set, so that none
-// takes long. A value that can't fit even alone, or is longer than the 1,000,000,000 bytes that SQLite
+// of a new entry, or of another length, leaves more than that behind. Where backends with different
+// limits share a database each enforces its own, so the smallest wins. A database that holds more
+// than the limit when it is opened is brought down in steps, 1000 entries with [New] or [Open] and 64
+// with every Set, so that none takes long. A value that can't fit even alone, or is longer than the 1,000,000,000 bytes that SQLite
 // takes for one row, is an error that wraps appcache.ErrTooLarge, and what was stored stays.
 //
 // The cost of an operation doesn't grow with the number of entries, but for one: once in as many
-// evictions as a sixteenth of the entries the use of all of them is looked through, 8 bytes for each.
+// evictions as a sixteenth of the entries, or 65,536, the use of all of them is looked through, 8 bytes
+// for each.
+//
+// The memory that is held beside SQLite's, whose page cache takes 2 MiB for each connection, is bounded
+// too: the notes of at most 131,072 reads, a queue of 65,536 entries that go next, as many slots that
+// are free, and some copies while notes are written. All that is less than 16 MiB for a database of any size,
+// and less than 1 MiB with the default MaxSize.
 //
 // # Files and processes
 //
@@ -36,7 +42,12 @@
 // every Set that returned is in it; when the machine itself dies the last ones may be missing. Two
 // more files, with -wal and -shm at the end of their names, belong to it while it is open, and the
 // WAL may grow to 32 MiB and more. Open touches nothing but an empty file and one that it has made: for any
-// other it returns an error.
+// other it returns an error. A file that is deleted stays that of the processes that have it open; delete
+// all three, when no process has.
+//
+// When a quarter of a file and more than 1 MiB are free, as after Clear or under a lower limit, it gets
+// smaller by up to 64 pages of 4 KiB, which takes some milliseconds, with each of the next Sets. Less
+// than that it keeps for entries to come, and so do a caller's database and the one in memory always.
 //
 // [New] puts four tables and an index, all named appcache_…, beside what is in the caller's database.
 // It changes no setting of it, borrows one connection for each operation, and never closes it. So it
@@ -110,6 +121,7 @@ type Backend struct {
 	maxBytes int64
 	owns     bool // Close closes the store
 	closed   atomic.Bool
+	within   atomic.Bool // the limits, when that was last looked up
 }
 
 var _ appcache.RawBackend = (*Backend)(nil)
@@ -212,7 +224,7 @@ func (b *Backend) SetRaw(ctx context.Context, key string, value []byte, ttl time
 	}
 	now := time.Now()
 	return b.store.write(ctx, []byte(key), now.UnixMicro(), func(t *tx) error {
-		if t.id == 0 || size != t.size { // else neither the number of entries nor that of bytes changes
+		if t.id == 0 || size != t.size || !b.within.Load() { // else there are as many entries and bytes as before
 			if err := b.makeRoom(t, size); err != nil {
 				return err
 			}
@@ -240,7 +252,12 @@ func (b *Backend) InvalidateRaw(ctx context.Context, key string) error {
 		if t.id == 0 {
 			return nil
 		}
-		return t.free(slot{id: t.id, size: t.size})
+		if err := t.load(); err != nil {
+			return err
+		}
+		t.entries--
+		t.bytes -= t.size
+		return t.remove(t.id)
 	})
 }
 
@@ -297,7 +314,9 @@ func (b *Backend) makeRoom(t *tx, size int64) error {
 		if t.id == 0 {
 			newEntries++
 		}
-		if b.fits(newEntries, newBytes) || n >= trimAtSet && newEntries <= entries && newBytes <= bytes {
+		within := b.fits(newEntries, newBytes)
+		if within || n >= trimAtSet && newEntries <= entries && newBytes <= bytes {
+			b.within.Store(within)
 			return nil
 		}
 		if err := t.evict(); err != nil {

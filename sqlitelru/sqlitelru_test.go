@@ -328,6 +328,13 @@ func TestConcurrency(t *testing.T) {
 		opts := &sqlitelru.Options{MaxSize: 30}
 		hammer(t, newBackend(t, db, opts), newBackend(t, db, opts))
 	})
+	// They take turns by the locks of SQLite alone, as processes do.
+	t.Run("two pools", func(t *testing.T) {
+		t.Parallel()
+		dsn := filepath.Join(t.TempDir(), "callers.db") + "?_pragma=journal_mode(wal)&_pragma=synchronous(off)"
+		opts := &sqlitelru.Options{MaxSize: 30, MaxBytes: 5000}
+		hammer(t, newBackend(t, openPool(t, dsn), opts), newBackend(t, openPool(t, dsn), opts))
+	})
 }
 
 // hammerOne uses a backend on keys that other goroutines use too.

@@ -28,6 +28,9 @@ const (
 	sqliteSleep = 5 * time.Millisecond
 )
 
+// freeMin is the number of free pages, 1 MiB, that a file may keep however small it is.
+const freeMin = 256
+
 // The primary result codes (https://sqlite.org/rescode.html) that matter here.
 const (
 	codeError   = 1
@@ -54,10 +57,13 @@ type store struct {
 
 	// turn has room for one token, held by whoever writes, and with a connection of our own by whoever
 	// uses it. A mutex would do if one could stop waiting for it.
-	turn   chan struct{}
-	own    *ownConn // guarded by turn; nil when there is none yet, or the last one broke
-	closed bool     // guarded by turn
-	queue  []slot   // guarded by turn; see tx.evict
+	turn      chan struct{}
+	own       *ownConn // guarded by turn; nil when there is none yet, or the last one broke
+	closed    bool     // guarded by turn
+	queue     []slot   // guarded by turn; see tx.victim
+	free      []int64  // guarded by turn; see tx.freeSlot
+	writes    int      // guarded by turn; see giveBack
+	shrinking bool     // guarded by turn; see giveBack
 
 	clock atomic.Int64 // the last stamp given; see tick
 
@@ -155,7 +161,7 @@ func (s *store) try(ctx context.Context, write bool, f func(conn) error) error {
 	case codeCorrupt, codeNotADB:
 		err = damaged(s.path, err)
 		fallthrough
-	case codeIOErr:
+	case codeIOErr, codeError: // codeError: the tables aren't there, for another file is in its place
 		s.own.broken = true
 	}
 	if s.own.broken {
@@ -163,6 +169,26 @@ func (s *store) try(ctx context.Context, write bool, f func(conn) error) error {
 		s.own = nil
 	}
 	return err
+}
+
+// giveBack lets the file get smaller by some pages after a transaction, when many are free. It looks
+// whether they are at the first transaction and every 64th. What it can't do it leaves for later.
+func (s *store) giveBack(c conn) {
+	if s.writes++; s.path == "" || !s.shrinking && s.writes%64 != 1 {
+		return
+	}
+	row, err := ints(c, "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count")
+	if err != nil || row == nil {
+		return
+	}
+	free, pages := row[0], row[1]
+	switch {
+	case free > freeMin && free > pages/4:
+		s.shrinking = c.exec(quick, "PRAGMA incremental_vacuum(64)") == nil
+	case s.shrinking:
+		s.shrinking = false
+		_ = c.exec(quick, "PRAGMA wal_checkpoint(TRUNCATE)") // until then the file has its size
+	}
 }
 
 // close closes a connection of our own, for good.

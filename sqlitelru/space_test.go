@@ -1,0 +1,158 @@
+package sqlitelru_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/goappcache/appcache/sqlitelru"
+)
+
+// fillWith is fill with values of a size.
+func fillWith(t testing.TB, b *sqlitelru.Backend, n, size int) {
+	t.Helper()
+	fill(t, b, n)
+	require.NoError(t, sqlitelru.Exec(b, fmt.Sprintf(`UPDATE appcache_entries SET value = zeroblob(%d);
+		UPDATE appcache_meta SET bytes = (SELECT sum(length(key) + length(value)) FROM appcache_entries)`, size)))
+}
+
+// pages returns how many pages a file has, and how many of them are free.
+func pages(t testing.TB, b *sqlitelru.Backend) (all, free int64) {
+	t.Helper()
+	n, err := sqlitelru.Query(b, "PRAGMA page_count")
+	require.NoError(t, err)
+	m, err := sqlitelru.Query(b, "PRAGMA freelist_count")
+	require.NoError(t, err)
+	return n.(int64), m.(int64)
+}
+
+// A file that was large and needn't be any more gets smaller with the writes to come.
+func TestFileGetsSmaller(t *testing.T) {
+	t.Parallel()
+	clearAll := func(t *testing.T, b *sqlitelru.Backend) { require.NoError(t, b.Clear(t.Context())) }
+	nothing := func(*testing.T, *sqlitelru.Backend) {}
+	tests := []struct {
+		name    string
+		n, size int
+		opts    sqlitelru.Options // with which it is opened again
+		then    func(t *testing.T, b *sqlitelru.Backend)
+		want    int64 // bytes of what stays
+	}{
+		{"Clear", 2500, 1000, sqlitelru.Options{}, clearAll, 0},
+		{"Clear of long values", 150, 20_000, sqlitelru.Options{}, clearAll, 0},
+		{"a lower MaxSize", 3000, 1000, sqlitelru.Options{MaxSize: 100}, nothing, 100 * 1000},
+		{"a lower MaxSize of short values", 10_000, 250, sqlitelru.Options{MaxSize: 1000}, nothing, 1000 * 250},
+		{"a lower MaxSize of long values", 700, 5000, sqlitelru.Options{MaxSize: 10}, nothing, 10 * 5000},
+		{"a lower MaxBytes", 3000, 1000, sqlitelru.Options{MaxBytes: 300_000}, nothing, 300_000},
+		{"InvalidateRaw", 150, 20_000, sqlitelru.Options{}, func(t *testing.T, b *sqlitelru.Backend) {
+			for n := range 145 {
+				require.NoError(t, b.InvalidateRaw(t.Context(), strconv.Itoa(1+n)))
+			}
+		}, 5 * 20_000},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "cache.db")
+			b, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: tt.n})
+			require.NoError(t, err)
+			fillWith(t, b, tt.n, tt.size)
+			require.NoError(t, b.Close())
+			size := func() int64 {
+				info, err := os.Stat(path)
+				require.NoError(t, err)
+				return info.Size()
+			}
+			before := size()
+			require.Greater(t, before, int64(2_500_000))
+
+			b = openFile(t, path, &tt.opts)
+			tt.then(t, b)
+			// A file that gets smaller by 64 pages, and a cache by 64 entries, with each write.
+			for range before/4096/64 + int64(tt.n)/64 + 2*64 {
+				set(t, b, "new", "value")
+			}
+			require.NoError(t, sqlitelru.Check(b))
+			all, free := pages(t, b)
+			require.LessOrEqual(t, free, max(256, all/4))
+			require.Less(t, size(), tt.want*2+1<<20+100_000)
+			wal, err := os.Stat(path + "-wal")
+			require.NoError(t, err)
+			require.Less(t, wal.Size(), int64(2<<20))
+			requireHit(t, b, "new", "value")
+			if tt.want > 0 {
+				_, found, err := b.GetRaw(t.Context(), strconv.Itoa(tt.n))
+				require.NoError(t, err)
+				require.True(t, found, "the latest is gone")
+			}
+		})
+	}
+}
+
+// What a steady cache frees it needs again, and so its file isn't made smaller.
+func TestSteadyFileKeepsItsPages(t *testing.T) {
+	t.Parallel()
+	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), &sqlitelru.Options{MaxSize: 300, MaxBytes: 3_000_000})
+	most, value := int64(0), make([]byte, 30_000)
+	for n := range 800 {
+		require.NoError(t, b.SetRaw(t.Context(), strconv.Itoa(n), value[:n*7919%len(value)], 0))
+		if n%5 == 0 {
+			require.NoError(t, b.InvalidateRaw(t.Context(), strconv.Itoa(n-n%40)))
+		}
+		all, _ := pages(t, b)
+		require.GreaterOrEqual(t, all, most, n)
+		most = all
+	}
+	require.Greater(t, most, int64(700))
+	require.NoError(t, sqlitelru.Check(b))
+}
+
+// The slots of entries that are gone are used again, also those that another process has freed.
+func TestSlotsAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cache.db")
+	writer, remover := openFile(t, path, nil), openFile(t, path, nil)
+	for n := range 600 {
+		key := strconv.Itoa(n)
+		set(t, writer, key, "value")
+		if n >= 100 {
+			require.NoError(t, remover.InvalidateRaw(t.Context(), strconv.Itoa(n-n%100)))
+			require.NoError(t, remover.InvalidateRaw(t.Context(), strconv.Itoa(n-100)))
+		}
+	}
+	require.NoError(t, sqlitelru.Check(writer))
+	slots, err := sqlitelru.Query(writer, "SELECT slots FROM appcache_meta")
+	require.NoError(t, err)
+	require.Less(t, slots, int64(200))
+	for range 200 {
+		set(t, writer, "its own", "value")
+		require.NoError(t, writer.InvalidateRaw(t.Context(), "its own"))
+	}
+	again, err := sqlitelru.Query(writer, "SELECT slots FROM appcache_meta")
+	require.NoError(t, err)
+	require.LessOrEqual(t, again, slots.(int64)+1)
+}
+
+// Notes about more blocks than are held at once, in no order, are written all the same.
+func TestManyBlocks(t *testing.T) {
+	t.Parallel()
+	const slots = 35_000
+	path := filepath.Join(t.TempDir(), "cache.db")
+	b, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: slots})
+	require.NoError(t, err)
+	fill(t, b, slots)
+	for n := 1; n <= slots; n += 22 {
+		requireHit(t, b, strconv.Itoa(n), "value")
+	}
+	require.NoError(t, b.Close())
+	b = openFile(t, path, &sqlitelru.Options{MaxSize: slots})
+	require.NoError(t, sqlitelru.Check(b))
+	set(t, b, "new", "value") // the queue is of those that weren't read
+	requireMiss(t, b, "2")
+	requireHit(t, b, "1", "value")
+	requireHit(t, b, "3", "value")
+}
