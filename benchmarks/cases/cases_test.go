@@ -26,7 +26,8 @@ var update = flag.Bool("update", false, "write docs/comparison-cases.md anew")
 
 const document = "../../docs/comparison-cases.md"
 
-// cases are what is asked of each. holds reports whether the rule holds for s; what isn't a part of the rule fails t.
+// cases are what is asked of each. holds reports whether the rule holds for s; what isn't a part of the rule
+// fails t.
 var cases = []struct {
 	name, rule string
 	holds      func(t *testing.T, s subject, key string) bool
@@ -42,8 +43,8 @@ var cases = []struct {
 	{"stale on error", "An entry has to be loaded again and the origin fails. Callers get the old value.", staleOnError},
 }
 
-// What each does is written into a document, and this test fails when that isn't so any more. Not in parallel, for waiting
-// looks at all goroutines.
+// What each does is written into a document, and this test fails when that isn't so any more. Not in
+// parallel, for waiting looks at all goroutines.
 func TestCases(t *testing.T) {
 	client := goredis.NewClient(&goredis.Options{Addr: testserver.Redis(t).Addr, MinIdleConns: 10})
 	t.Cleanup(func() { _ = client.Close() })
@@ -135,8 +136,8 @@ func get(t *testing.T, results <-chan result) result {
 	}
 }
 
-// waiting returns when n callers wait for something in the process: not for a server, nor for a processor. That they still
-// do so after a while tells that it is for a load.
+// waiting returns when n callers wait for something in the process: not for a server, nor for a processor.
+// That they still do so after a while tells that it is for a load.
 func waiting(t *testing.T, n int) {
 	t.Helper()
 	stable := 0

@@ -1,4 +1,5 @@
-// Package cases_test asks of read-through caches what it takes to be safe under load, the same of each: see cases.
+// Package cases_test asks of read-through caches what it takes to be safe under load, the same of each: see
+// cases.
 package cases_test
 
 import (

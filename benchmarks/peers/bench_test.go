@@ -227,7 +227,8 @@ func BenchmarkStorm(b *testing.B) {
 	measure(b, "storm", 1, candidates...)
 }
 
-// frontEnd are the groups of BenchmarkFrontEnd: what the front end adds, over a backend in memory so that nothing hides it.
+// frontEnd are the groups of BenchmarkFrontEnd: what the front end adds, over a backend in memory so that
+// nothing hides it.
 var frontEnd = []string{"1 KiB, hit", "struct, hit", "struct, set", "options"}
 
 func BenchmarkFrontEnd(b *testing.B) {

@@ -1,4 +1,5 @@
-// Package peers puts what people would use instead behind one type, so that all can be measured at the same work.
+// Package peers puts what people would use instead behind one type, so that all can be measured at the same
+// work.
 package peers
 
 import (
@@ -71,8 +72,8 @@ func Memcached(client *gomemcache.Client) Client {
 	}
 }
 
-// Bare is a client and, where V isn't []byte, the library's codec called by hand, and its compressor if compress is
-// true. Its Via lets every caller that misses load.
+// Bare is a client and, where V isn't []byte, the library's codec called by hand, and its compressor if
+// compress is true. Its Via lets every caller that misses load.
 func Bare[V any](name string, client Client, compress bool) Peer[V] {
 	p := Peer[V]{Name: name}
 	p.Get = func(ctx context.Context, key string) (value V, err error) {
@@ -119,8 +120,8 @@ func Bare[V any](name string, client Client, compress bool) Peer[V] {
 	return p
 }
 
-// Singleflight is Bare with golang.org/x/sync/singleflight in front of Via. Its callers share the value that one of them
-// got.
+// Singleflight is Bare with golang.org/x/sync/singleflight in front of Via. Its callers share the value that
+// one of them got.
 func Singleflight[V any](client Client, compress bool) Peer[V] {
 	bare := Bare[V]("", client, compress)
 	var group singleflight.Group
@@ -159,8 +160,8 @@ func Appcache[V any](name string, backend appcache.RawBackend, compress bool) Pe
 	}
 }
 
-// GoRedisCache is github.com/go-redis/cache. It compresses with s2, and what isn't []byte or string only; unless compress
-// is true it is given its own codec without that.
+// GoRedisCache is github.com/go-redis/cache. It compresses with s2, and what isn't []byte or string only;
+// unless compress is true it is given its own codec without that.
 func GoRedisCache[V any](client goredis.UniversalClient, compress bool) Peer[V] {
 	opts := &gorediscache.Options{Redis: client}
 	if _, raw := any(*new(V)).([]byte); !raw && !compress {

@@ -81,7 +81,8 @@ func start(tb testing.TB) servers {
 	return s
 }
 
-// bare is how the first and the second of each store's peers are called: the bare client twice, which shows the noise.
+// bare is how the first and the second of each store's peers are called: the bare client twice, which shows
+// the noise.
 const (
 	bare  = "bare client"
 	again = "bare client again"

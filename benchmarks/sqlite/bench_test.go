@@ -136,14 +136,14 @@ func BenchmarkStores(b *testing.B) {
 	}
 }
 
-// sizes are the numbers of entries, of 100 bytes, for which BenchmarkSizes measures. The naive one isn't measured
-// beyond the third, as it would take minutes.
+// sizes are the numbers of entries, of 100 bytes, for which BenchmarkSizes measures. The naive one isn't
+// measured beyond the third, as it would take minutes.
 var sizes = []int{1_000, 10_000, 100_000, 1_000_000}
 
 const naiveLargest = 100_000
 
-// BenchmarkSizes measures what the operations cost as the cache grows. A plain SELECT on a table that stays the same
-// takes its turns with them, so that sizes can be compared although they follow one another.
+// BenchmarkSizes measures what the operations cost as the cache grows. A plain SELECT on a table that stays
+// the same takes its turns with them, so that sizes can be compared although they follow one another.
 func BenchmarkSizes(b *testing.B) {
 	value := bytes.Repeat([]byte("v"), 100)
 	for _, place := range places {
@@ -270,8 +270,8 @@ func selectTable() string {
 	return table.String()
 }
 
-// cost returns what an operation of a candidate takes with n entries in units of the reference, or 0 when it wasn't
-// measured.
+// cost returns what an operation of a candidate takes with n entries in units of the reference, or 0 when it
+// wasn't measured.
 func cost(place string, n int, op, candidate string) float64 {
 	group := fmt.Sprintf("%s/%d/%s", place, n, op)
 	s, reference := measured.Of(group, candidate), measured.Of(group, "reference")
@@ -296,7 +296,8 @@ func sizeOperations() []string {
 	return []string{"Get", "overwrite", "new key", "Open"}
 }
 
-// sizesTable has what an operation takes as the cache grows, and that as a multiple of what it takes with 10,000 entries.
+// sizesTable has what an operation takes as the cache grows, and that as a multiple of what it takes with
+// 10,000 entries.
 func sizesTable() string {
 	table := report.Table{Head: []string{"entries of 100 bytes"}}
 	for _, n := range sizes {

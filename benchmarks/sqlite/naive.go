@@ -9,9 +9,9 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// naive is the Python original's SQL, statement for statement: a read writes when it happened, and a write looks
-// through the index of all that to find what lies beyond the limit. It has one connection, like the original. A write
-// is one transaction, as there; a read isn't, since it is the same without, and faster.
+// naive is the Python original's SQL, statement for statement: a read writes when it happened, and a write
+// looks through the index of all that to find what lies beyond the limit. It has one connection, like the
+// original. A write is one transaction, as there; a read isn't, since it is the same without, and faster.
 type naive struct {
 	db      *sql.DB
 	maxSize int

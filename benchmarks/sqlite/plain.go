@@ -16,7 +16,8 @@ import (
 	"modernc.org/sqlite"
 )
 
-// The plain stores keep no recency, no TTL and no limit: they are what nothing on the same driver can beat by much.
+// The plain stores keep no recency, no TTL and no limit: they are what nothing on the same driver can beat by
+// much.
 const (
 	plainTable  = "CREATE TABLE cache (key BLOB PRIMARY KEY, value BLOB NOT NULL)"
 	plainSelect = "SELECT value FROM cache WHERE key = ?"
@@ -146,8 +147,8 @@ type bolt struct{ db *bbolt.DB }
 
 var bucket = []byte("cache")
 
-// NewBolt makes a bucket in a file. It doesn't wait for the disk, like the other files here; unlike theirs, its file
-// may then be damaged when the machine dies.
+// NewBolt makes a bucket in a file. It doesn't wait for the disk, like the other files here; unlike theirs,
+// its file may then be damaged when the machine dies.
 func NewBolt(_ context.Context, place string) (Store, error) {
 	db, err := bbolt.Open(place, 0o600, &bbolt.Options{NoSync: true})
 	if err != nil {

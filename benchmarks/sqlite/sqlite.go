@@ -1,8 +1,8 @@
-// Package sqlite has what the SQLite backend is compared with: the SQL of the Python original, a plain SELECT, another
-// driver, and another store in a file.
+// Package sqlite has what the SQLite backend is compared with: the SQL of the Python original, a plain
+// SELECT, another driver, and another store in a file.
 //
-// All do the same work: entries under text keys, and where they evict, a limit on their number. A place of "" is memory,
-// any other the file to make.
+// All do the same work: entries under text keys, and where they evict, a limit on their number. A place of ""
+// is memory, any other the file to make.
 package sqlite
 
 import (
@@ -43,7 +43,8 @@ func address(place string) string {
 // ours is the library's backend.
 type ours struct{ *sqlitelru.Backend }
 
-// NewOurs makes the library's backend as Open makes it, or New(nil, …), whose database all share: it is cleared.
+// NewOurs makes the library's backend as Open makes it, or New(nil, …), whose database all share: it is
+// cleared.
 func NewOurs(ctx context.Context, place string, maxSize int) (Store, error) {
 	opts := &sqlitelru.Options{MaxSize: maxSize}
 	if place != "" {

@@ -1,7 +1,7 @@
 // Package report measures candidates side by side and writes what it finds into the documentation.
 //
-// What counts are ratios: the candidates of a group take turns, and the ratio of two is the median of their ratios within
-// each round, so that whatever else the machine does hits them alike.
+// What counts are ratios: the candidates of a group take turns, and the ratio of two is the median of their
+// ratios within each round, so that whatever else the machine does hits them alike.
 package report
 
 import (
@@ -28,8 +28,8 @@ type Group struct {
 	Candidates []Candidate
 }
 
-// Samples is what was measured of a candidate, one value for each round, the rounds of all candidates of the group
-// in the same order.
+// Samples is what was measured of a candidate, one value for each round, the rounds of all candidates of the
+// group in the same order.
 type Samples struct {
 	Name   string
 	NS     []float64 // of an operation

@@ -113,8 +113,8 @@ func Duration(ns float64) string {
 	}
 }
 
-// Machine says where, when, of what and by which command something was measured, as Markdown. modules are paths of
-// modules, and programs command lines that print a version.
+// Machine says where, when, of what and by which command something was measured, as Markdown. modules are
+// paths of modules, and programs command lines that print a version.
 func Machine(ctx context.Context, command string, modules []string, programs ...string) (string, error) {
 	out := func(name string, args ...string) (string, error) {
 		output, err := exec.CommandContext(ctx, name, args...).Output()
