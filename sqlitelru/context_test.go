@@ -89,6 +89,23 @@ func rollback(t *testing.T, conn *sql.Conn) {
 	require.NoError(t, conn.Close())
 }
 
+// A transaction has the lock from its beginning. One that reads first fails when another writes then.
+func TestTransactionsBeginWithTheLock(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cache.db")
+	all := map[string]*sqlitelru.Backend{"a file": openFile(t, path, nil), "a pool": newBackend(t, openPool(t, path), nil)}
+	other := openPool(t, path)
+	for name, b := range all {
+		require.NoError(t, sqlitelru.InTransaction(b, func() error {
+			_, err := other.ExecContext(t.Context(), "UPDATE appcache_meta SET clock = clock")
+			requireCode(t, 5, err)
+			return nil
+		}), name)
+		_, err := other.ExecContext(t.Context(), "UPDATE appcache_meta SET clock = clock")
+		require.NoError(t, err, name)
+	}
+}
+
 // A lock that nobody lets go of is an error after ten seconds, and never a miss.
 func TestWaitingEnds(t *testing.T) {
 	t.Parallel()

@@ -89,6 +89,17 @@ func Check(b *Backend) error {
 	})
 }
 
+// InTransaction runs f between the begin and the rollback of a transaction.
+func InTransaction(b *Backend, f func() error) error {
+	return b.store.do(context.Background(), true, func(c conn) error {
+		if err := c.begin(context.Background()); err != nil {
+			return err
+		}
+		defer c.rollback()
+		return f()
+	})
+}
+
 // HoldTurn takes the turn, as an operation that goes on for long does, until release is called.
 func HoldTurn(b *Backend) (release func()) {
 	b.store.turn <- struct{}{}

@@ -130,7 +130,11 @@ func addJob(name string, job func(ctx context.Context, args []string) error) boo
 
 const killedLimit = 200
 
-// killedValue is what the job "store" stores, which may be short or long.
+// killedValue is what the job "store" stores, which may be short, long, or take many pages.
 func killedValue(name string, n int) string {
-	return strings.Repeat(name+strconv.Itoa(n)+" ", n*31%1500)
+	times := n * 31 % 1500
+	if n%8 == 0 {
+		times *= 50
+	}
+	return strings.Repeat(name+strconv.Itoa(n)+" ", times)
 }

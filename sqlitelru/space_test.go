@@ -137,6 +137,37 @@ func TestSlotsAreUsedAgain(t *testing.T) {
 	require.LessOrEqual(t, again, slots.(int64)+1)
 }
 
+// What one process remembers as free may be in use by another, or gone.
+func TestSlotsThatAnotherProcessTook(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cache.db")
+	one, two := openFile(t, path, nil), openFile(t, path, nil)
+	setAll := func(b *sqlitelru.Backend, name string) {
+		for n := range 100 {
+			set(t, b, name+strconv.Itoa(n), name)
+		}
+	}
+	setAll(one, "a")
+	setAll(one, "b")
+	for n := range 100 {
+		require.NoError(t, one.InvalidateRaw(t.Context(), "a"+strconv.Itoa(n)))
+	}
+	setAll(two, "c") // in the slots that the first has freed
+	slots, err := sqlitelru.Query(two, "SELECT slots FROM appcache_meta")
+	require.NoError(t, err)
+	require.EqualValues(t, 200, slots)
+	setAll(one, "d")
+	require.NoError(t, sqlitelru.Check(one))
+	requireHit(t, one, "c7", "c")
+
+	for n := range 100 {
+		require.NoError(t, one.InvalidateRaw(t.Context(), "d"+strconv.Itoa(n)))
+	}
+	require.NoError(t, two.Clear(t.Context()))
+	setAll(one, "e")
+	require.NoError(t, sqlitelru.Check(one))
+}
+
 // Notes about more blocks than are held at once, in no order, are written all the same.
 func TestManyBlocks(t *testing.T) {
 	t.Parallel()

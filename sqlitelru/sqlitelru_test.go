@@ -100,6 +100,22 @@ func TestEmptyKey(t *testing.T) {
 	require.NoError(t, sqlitelru.Check(b))
 }
 
+// An empty value, nil or not, is a hit, and comes back as one that isn't nil.
+func TestEmptyValue(t *testing.T) {
+	t.Parallel()
+	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
+	for _, value := range [][]byte{nil, {}} {
+		for range 2 { // a new key, and an overwrite
+			require.NoError(t, b.SetRaw(t.Context(), "key", value, 0))
+			got, found, err := b.GetRaw(t.Context(), "key")
+			require.NoError(t, err)
+			require.True(t, found)
+			require.Equal(t, []byte{}, got)
+		}
+		require.NoError(t, b.InvalidateRaw(t.Context(), "key"))
+	}
+}
+
 // A TTL is kept to the microsecond, and goes by the clock of Go.
 func TestTTL(t *testing.T) {
 	t.Parallel()
@@ -236,6 +252,32 @@ func TestMemoryWithManyConnections(t *testing.T) {
 	var n int
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT n FROM counters").Scan(&n))
 	require.Equal(t, goroutines*each, n)
+}
+
+// Of two transactions of the caller's that read before they write, neither fails.
+func TestMemoryTransactionsQueueUp(t *testing.T) {
+	t.Parallel()
+	b := inMemory(t, nil)
+	set(t, b, "key", "value")
+	db := sqlitelru.InMemoryDB()
+	_, err := db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS queue (n); DELETE FROM queue; INSERT INTO queue VALUES (0)")
+	require.NoError(t, err)
+	var n int
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT n FROM queue").Scan(&n))
+	done := make(chan error, 1)
+	go func() {
+		_, err := db.ExecContext(t.Context(), "UPDATE queue SET n = n + 1")
+		done <- err
+	}()
+	time.Sleep(100 * time.Millisecond) // in which it gets as far as it can
+	_, err = tx.ExecContext(t.Context(), "UPDATE queue SET n = n + 1")
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	require.NoError(t, <-done)
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT n FROM queue").Scan(&n))
+	require.Equal(t, 2, n)
 }
 
 // increment reads and then writes in a transaction, the order that a deferred one doesn't forgive.
