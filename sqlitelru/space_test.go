@@ -111,6 +111,23 @@ func TestSteadyFileKeepsItsPages(t *testing.T) {
 	require.NoError(t, sqlitelru.Check(b))
 }
 
+// More than 1 MiB that is free stays, too, when it is less than a quarter.
+func TestLargeFileKeepsSomePages(t *testing.T) {
+	t.Parallel()
+	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
+	fillWith(t, b, 500, 20_000)
+	before, _ := pages(t, b)
+	for n := range 70 {
+		require.NoError(t, b.InvalidateRaw(t.Context(), strconv.Itoa(1+n)))
+	}
+	for range 2 * 64 {
+		set(t, b, "new", "value")
+	}
+	all, free := pages(t, b)
+	require.Equal(t, before, all)
+	require.Greater(t, free, int64(256))
+}
+
 // The slots of entries that are gone are used again, also those that another process has freed.
 func TestSlotsAreUsedAgain(t *testing.T) {
 	t.Parallel()
