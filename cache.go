@@ -196,6 +196,7 @@ func (c *Cache[V]) get(ctx context.Context, a *address, err error) (value V, fou
 
 func (c *Cache[V]) set(ctx context.Context, a *address, err error, key Key[V], value V, ttl time.Duration, compress bool) error {
 	call := c.begin(OpSet)
+	defer c.unwound(ctx, &call)
 	if err == nil && ttl < 0 {
 		err = ErrNegativeTTL
 	}

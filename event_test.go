@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/goappcache/appcache"
+	"github.com/goappcache/appcache/cachetest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -119,4 +120,25 @@ func TestObserveContext(t *testing.T) {
 	_, _, err := cache.Get(context.WithValue(t.Context(), id{}, 7), viaKey)
 	require.NoError(t, err)
 	require.Equal(t, 7, got)
+}
+
+// A Set that panics, because something of the caller's does, is told of before that.
+func TestEventOfASetThatPanics(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(t *testing.T, opts *appcache.Options) error{
+		"Marshal": func(t *testing.T, opts *appcache.Options) error {
+			opts.Serialiser = appcache.SerialiserOf(panicsCodec, asItIs)
+			return appcache.New[[]byte](cachetest.NewMemory(), opts).Set(t.Context(), viaKey, nil, 0)
+		},
+		"ShouldCompress": func(t *testing.T, opts *appcache.Options) error {
+			return appcache.New[[]byte](cachetest.NewMemory(), opts).Set(t.Context(), badKey{}, nil, 0)
+		},
+	} {
+		var r recorder
+		require.Panics(t, func() { _ = set(t, &appcache.Options{Observe: r.observe}) }, name)
+		e := r.one(t)
+		require.Equal(t, appcache.OpSet, e.Op, name)
+		require.Equal(t, appcache.Failed, e.Outcome, name)
+		require.Error(t, e.Err, name)
+	}
 }
