@@ -37,12 +37,20 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 && *write != "" {
-		if err := writeDocs(context.Background(), *write); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
+	flag.Parse()
+	if *write == "" {
+		os.Exit(m.Run())
+	}
+	machine, err := machine(context.Background()) // what is measured, and not what came of it since
+	code := 1
+	if err == nil {
+		if code = m.Run(); code == 0 {
+			err = writeDocs(machine)
 		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
 	os.Exit(code)
 }

@@ -21,15 +21,15 @@ func form() string {
 	return "peers"
 }
 
-// writeDocs writes the tables and the plots.
-func writeDocs(ctx context.Context, command string) error {
-	text, err := report.Machine(ctx, command, []string{
+func machine(ctx context.Context) (string, error) {
+	return report.Machine(ctx, *write, []string{
 		"github.com/redis/go-redis/v9", "github.com/go-redis/cache/v9", "github.com/bradfitz/gomemcache", "golang.org/x/sync",
 		"github.com/viccon/sturdyc", "github.com/maypok86/otter/v2", "github.com/vmihailenco/msgpack/v5", "github.com/klauspost/compress",
 	}, "redis-server --version", "memcached --version")
-	if err != nil {
-		return err
-	}
+}
+
+// writeDocs writes the tables and the plots.
+func writeDocs(text string) error {
 	text += fmt.Sprintf("\nMedians of %d rounds. %s\n", measured.Rounds(), noise())
 	for _, store := range stores {
 		text += "\n" + timeTable(store) + "\n" + allocTable(store)

@@ -75,7 +75,7 @@ func (r *Report) Measure(b *testing.B, g Group) {
 		}
 	}
 	b.ReportMetric(0, "ns/op") // of all of them together: it says nothing
-	r.add(g.Name, samples)
+	r.Add(g.Name, samples)
 }
 
 // batch returns how often a goroutine has to run c until that takes as long as it should.

@@ -19,8 +19,9 @@ type Report struct {
 	groups map[string][]Samples
 }
 
-// add keeps samples: those of a group that was measured before, as with -count, are more of the same.
-func (r *Report) add(group string, samples []Samples) {
+// Add keeps samples, those of the candidate to compare with first. Those of a group that was measured before, as
+// with -count, are more of the same.
+func (r *Report) Add(group string, samples []Samples) {
 	if r.groups == nil {
 		r.groups = map[string][]Samples{}
 	}
@@ -53,15 +54,13 @@ func (r *Report) Of(group, candidate string) *Samples {
 	return nil
 }
 
-// Rounds returns the number of rounds that the groups had, which is the smallest where they differ.
+// Rounds returns the number of rounds that the groups had, the most where they differ.
 func (r *Report) Rounds() int {
-	least := 0
+	most := 0
 	for _, samples := range r.groups {
-		if n := len(samples[0].NS); least == 0 || n < least {
-			least = n
-		}
+		most = max(most, len(samples[0].NS))
 	}
-	return least
+	return most
 }
 
 // A Table is one of Markdown.
