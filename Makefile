@@ -16,7 +16,7 @@ each = @set -e; for m in $(modules); do (set -x; cd $$m && $(1)); done
 # The tools are built from tools/go.mod, whose go.sum pins them, and stay in Go's build cache.
 tool = go tool -modfile='$(CURDIR)/tools/go.mod'
 
-.PHONY: help setup test lint dependencies fuzz cover
+.PHONY: help setup test soak lint dependencies fuzz cover
 .PHONY: bench bench-full bench-sqlite bench-packages
 
 help:
@@ -35,9 +35,9 @@ help:
 setup:
 	@sh tools/setup.sh
 
-# The race detector needs cgo, which Go turns off by itself where it finds no C compiler.
+# The time limit is for slow machines. The race detector needs cgo, which Go turns off by itself where it finds no C compiler.
 test: setup
-	$(call each,CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...)
+	$(call each,CGO_ENABLED=1 go test -race -timeout=30m $(TESTFLAGS) ./...)
 
 # "make test" has it too, for some seconds.
 soak: setup

@@ -85,7 +85,7 @@ func New(client *gomemcache.Client, opts *Options) *Backend {
 //
 // Names are resolved here, once; a server that is down is no error yet. An operation ends the moment
 // its context does. Without that, each step of it (dialling, sending and waiting, reading) ends
-// after 500 ms. Of each server's connections up to 32 are kept idle.
+// after 500 ms. Of each server's connections up to 64 are kept idle.
 //
 // Without servers, or when an address can't be resolved, Open returns an error. It panics when the
 // options are impossible.

@@ -13,7 +13,7 @@ import (
 )
 
 // maxIdle is how many idle connections a pool keeps, as Open's comment says. In use there may be more.
-const maxIdle = 32
+const maxIdle = 64
 
 var errClosed = fmt.Errorf("memcache: the backend is closed: %w", net.ErrClosed)
 

@@ -188,7 +188,7 @@ func TestSlotsThatAnotherProcessTook(t *testing.T) {
 // Notes about more blocks than are held at once, in no order, are written all the same.
 func TestManyBlocks(t *testing.T) {
 	t.Parallel()
-	const slots = 35_000
+	const slots = 33_000
 	path := filepath.Join(t.TempDir(), "cache.db")
 	b, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: slots})
 	require.NoError(t, err)
