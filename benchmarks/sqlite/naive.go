@@ -11,7 +11,7 @@ import (
 
 // naive is the Python original's SQL, statement for statement: a read writes when it happened, and a write
 // looks through the index of all that to find what lies beyond the limit. It has one connection, like the
-// original. A write is one transaction, as there; a read isn't, since it is the same without, and faster.
+// original, and each call is one transaction, as there, where an UPDATE begins one and commit ends it.
 type naive struct {
 	db      *sql.DB
 	maxSize int
@@ -32,11 +32,13 @@ func NewNaive(ctx context.Context, place string, maxSize int) (Store, error) {
 }
 
 func (n *naive) Get(ctx context.Context, key string) (value []byte, found bool, err error) {
-	now := time.Now().UnixMicro()
-	if _, err := n.db.ExecContext(ctx, "UPDATE cache SET last_read = ? WHERE key = ? AND expiry > ?", now, key, now); err != nil {
-		return nil, false, err
-	}
-	err = n.db.QueryRowContext(ctx, "SELECT value FROM cache WHERE key = ? AND expiry > ?", key, now).Scan(&value)
+	err = n.transaction(ctx, func(tx *sql.Tx) error {
+		now := time.Now().UnixMicro()
+		if _, err := tx.ExecContext(ctx, "UPDATE cache SET last_read = ? WHERE key = ? AND expiry > ?", now, key, now); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, "SELECT value FROM cache WHERE key = ? AND expiry > ?", key, now).Scan(&value)
+	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, false, nil
 	}
