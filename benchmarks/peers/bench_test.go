@@ -41,18 +41,7 @@ func TestMain(m *testing.M) {
 	if *write == "" {
 		os.Exit(m.Run())
 	}
-	machine, err := machine(context.Background()) // what is measured, and not what came of it since
-	code := 1
-	if err == nil {
-		if code = m.Run(); code == 0 {
-			err = writeDocs(machine)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(report.RunAndWrite(m, machine, writeDocs))
 }
 
 // turn is how long a candidate runs until it is the next one's turn.

@@ -32,18 +32,7 @@ func TestMain(m *testing.M) {
 	if *write == "" {
 		os.Exit(m.Run())
 	}
-	machine, err := report.Machine(context.Background(), *write, modules) // what is measured, and not what came of it since
-	code := 1
-	if err == nil {
-		if code = m.Run(); code == 0 {
-			err = writeDocs(machine)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(report.RunAndWrite(m, func(ctx context.Context) (string, error) { return report.Machine(ctx, *write, modules) }, writeDocs))
 }
 
 var modules = []string{"modernc.org/sqlite", "github.com/mattn/go-sqlite3", "go.etcd.io/bbolt"}

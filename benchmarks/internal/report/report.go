@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -181,4 +182,21 @@ func Write(path, section, text string) error {
 	}
 	text = fmt.Sprintf("<!-- begin %s -->\n\n%s\n<!-- end %[1]s -->\n", section, text)
 	return os.WriteFile(path, slices.Concat(before, []byte(text), after), 0o644) //nolint:gosec // it is to be read
+}
+
+// RunAndWrite runs the benchmarks of m and writes what they measured, after a line about the machine, which is looked
+// up first: it is about what is measured, and not what came of it since. It returns the code to exit with.
+func RunAndWrite(m *testing.M, machine func(context.Context) (string, error), write func(machine string) error) int {
+	text, err := machine(context.Background())
+	code := 1
+	if err == nil {
+		if code = m.Run(); code == 0 {
+			err = write(text)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
