@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/goappcache/appcache/internal/shape"
 )
 
 // CBOR stores values in the Concise Binary Object Representation (RFC 8949), for values that come back
@@ -44,16 +46,19 @@ type CBOR struct {
 // cborHead begins an entry: an array of two, the first of them the four bytes of the shape, which follow.
 const cborHead = "\x82\x1a"
 
+func cborShape(t reflect.Type) *shape.Shape { return shape.Of(shape.CBOR, t) }
+
 // Marshal returns the entry for the value that v points to.
 func (c CBOR) Marshal(v any) ([]byte, error) {
-	shape := shapeOf(asCBOR, reflect.TypeOf(v).Elem())
-	if err := shape.check(v); err != nil {
+	s := cborShape(reflect.TypeOf(v).Elem())
+	if err := s.Check(v); err != nil {
 		return nil, err
 	}
 	b := cborBuffers.Get().(*bytes.Buffer)
 	defer putCBORBuffer(b)
 	if !c.Portable {
-		b.Write(shape.head)
+		b.WriteString(cborHead)
+		b.Write(s.Sum[:])
 	}
 	if err := cborModes().enc.MarshalToBuffer(v, b); err != nil {
 		return nil, err
@@ -65,16 +70,19 @@ func (c CBOR) Marshal(v any) ([]byte, error) {
 func (c CBOR) Unmarshal(data []byte, v any) error {
 	if !c.Portable {
 		t := reflect.TypeOf(v).Elem()
-		value, ok := bytes.CutPrefix(data, shapeOf(asCBOR, t).head)
+		rest, ok := bytes.CutPrefix(data, []byte(cborHead))
+		if ok {
+			rest, ok = bytes.CutPrefix(rest, cborShape(t).Sum[:])
+		}
 		if !ok {
 			return fmt.Errorf("the entry is not of the type %v as this program knows it", t)
 		}
-		data = value
+		data = rest
 	}
 	return cborModes().dec.Unmarshal(data, v)
 }
 
-func (CBOR) checkType(t reflect.Type) error { return shapeOf(asCBOR, t).err }
+func (CBOR) checkType(t reflect.Type) error { return cborShape(t).Err }
 
 const maxPooledBuffer = 64 << 10 // bytes; larger ones are left to the garbage collector
 
@@ -108,7 +116,7 @@ var cborModes = sync.OnceValue(func() modes {
 		IntDec:            cbor.IntDecConvertSignedOrBigInt,
 		MaxArrayElements:  math.MaxInt32, // the default of 131,072 is less than the encoder writes
 		MaxMapPairs:       math.MaxInt32,
-		MaxNestedLevels:   maxDecodable,
+		MaxNestedLevels:   65535,                  // the most there is
 		UTF8:              cbor.UTF8DecodeInvalid, // Go's strings may hold any bytes
 		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
 		DefaultMapType:    reflect.TypeFor[map[string]any](),

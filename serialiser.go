@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+
+	"github.com/goappcache/appcache/internal/shape"
 )
 
 // Serialiser turns values into bytes and back. It has the shape of every Go codec, so that most are
@@ -127,7 +129,7 @@ type Gob struct{}
 
 // Marshal encodes v. A nil pointer or a cyclic value is an error.
 func (Gob) Marshal(v any) (data []byte, err error) {
-	if err := shapeOf(asGob, reflect.TypeOf(v).Elem()).check(v); err != nil {
+	if err := shape.Of(shape.Gob, reflect.TypeOf(v).Elem()).Check(v); err != nil {
 		return nil, err
 	}
 	if p := reflect.ValueOf(v).Elem(); p.Kind() == reflect.Pointer && p.IsNil() {

@@ -1,10 +1,15 @@
-package appcache
+// Package shape knows of each type what decides how its values are encoded, and what a codec would lose of
+// them: a hash of the type, why its values wouldn't come back whole, and what of a value has to be looked at
+// before it is encoded.
+//
+// All of it is worked out once a type, from the type alone, and kept for the process, as encoding/json keeps
+// the fields of types. It is safe for concurrent use. The tests are those of appcache.CBOR and appcache.Gob.
+package shape
 
 import (
 	"cmp"
 	"crypto/sha256"
 	"encoding"
-	"encoding/binary"
 	"encoding/gob"
 	"fmt"
 	"reflect"
@@ -17,60 +22,64 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// codec is who encodes a value, and so decides what of it is encoded.
-type codec byte
+// Codec is who encodes a value, and so decides what of it is encoded.
+type Codec byte
 
+// The codecs. One more than these is CBOR for a value in an any: it is decoded without knowing its type.
 const (
-	asCBOR codec = iota
-	asAny        // cbor, for a value in an any: it is decoded without knowing its type
-	asGob
+	CBOR Codec = iota
+	inAny
+	Gob
 )
 
-func (c codec) inAny() codec { return max(c, asAny) }
+// Shape is what is known of a type, for a codec.
+type Shape struct {
+	// Sum is a hash of all that decides how values of the type are encoded: names of types and fields, tags
+	// and kinds, all the way down.
+	Sum [4]byte
 
-// shape is what is known of a type, for a codec.
-type shape struct {
-	head []byte // how an entry of CBOR begins
-	plan *plan  // how values are checked
-	err  error  // why values wouldn't come back whole, with cbor
+	// Err says why values wouldn't come back whole. It is nil for Gob, which says so itself.
+	Err error
+
+	plan *plan // how values are checked
 }
 
-// shapes holds the shape of each type that was asked for, as encoding/json holds its fields. It depends
-// on the program's types alone, so it doesn't matter who filled it.
-var shapes sync.Map // shapeKey → *shape
+// shapes holds the shape of each type that was asked for.
+var shapes sync.Map // shapeKey → *Shape
 
 type shapeKey struct {
-	codec codec
+	codec Codec
 	t     reflect.Type
 }
 
-func shapeOf(c codec, t reflect.Type) *shape {
+// Of returns the shape of t for the codec.
+func Of(c Codec, t reflect.Type) *Shape {
 	key := shapeKey{c, t}
 	if s, ok := shapes.Load(key); ok {
-		return s.(*shape)
+		return s.(*Shape)
 	}
 	d := describer{codec: c, seen: map[reflect.Type]*seenType{}}
-	s := &shape{plan: d.describe(t, t.String())}
+	s := &Shape{plan: d.describe(t, t.String())}
 	sum := sha256.Sum256([]byte(d.text.String()))
-	s.head = binary.BigEndian.AppendUint32([]byte(cborHead), binary.BigEndian.Uint32(sum[:]))
-	if c != asGob {
-		s.err = d.err
+	s.Sum = [4]byte(sum[:])
+	if c != Gob {
+		s.Err = d.err
 	}
 	shapes.Store(key, s)
 	return s
 }
 
-// check returns an error if what v points to couldn't be encoded, or would be decoded as another value.
-func (s *shape) check(v any) error {
-	if s.err != nil {
-		return s.err
+// Check returns an error if what v points to couldn't be encoded, or would be decoded as another value.
+func (s *Shape) Check(v any) error {
+	if s.Err != nil {
+		return s.Err
 	}
 	return s.plan.check(reflect.ValueOf(v).Elem(), place{})
 }
 
 // describer walks a type and writes down all that decides how its values are encoded.
 type describer struct {
-	codec codec
+	codec Codec
 	text  strings.Builder
 	seen  map[reflect.Type]*seenType
 	err   error // the first
@@ -108,7 +117,7 @@ func (d *describer) fill(p *plan, t reflect.Type, where string) bool {
 	fmt.Fprintf(&d.text, "%v %s.%s %v ", t.Kind(), t.PkgPath(), t.Name(), by)
 	d.checkMethods(t, by, where)
 	if by != nil {
-		return t == timeType && d.codec != asGob
+		return t == timeType && d.codec != Gob
 	}
 	switch t.Kind() {
 	case reflect.Func, reflect.Chan, reflect.Complex64, reflect.Complex128, reflect.Uintptr, reflect.UnsafePointer:
@@ -120,14 +129,14 @@ func (d *describer) fill(p *plan, t reflect.Type, where string) bool {
 		return true
 	case reflect.Pointer:
 		p.elem = d.describe(t.Elem(), where)
-		return p.elem != nil || d.codec != asGob && canBeNil(t.Elem())
+		return p.elem != nil || d.codec != Gob && canBeNil(t.Elem())
 	case reflect.Slice:
 		p.elem = d.describe(t.Elem(), where)
 	case reflect.Array:
 		fmt.Fprintf(&d.text, "%d ", t.Len())
 		p.elem = d.describe(t.Elem(), where)
 	case reflect.Map:
-		if d.codec == asAny && t.Key().Kind() != reflect.String && asCBOR.marshalsBy(t.Key()) != textMarshaler {
+		if d.codec == inAny && t.Key().Kind() != reflect.String && CBOR.marshalsBy(t.Key()) != textMarshaler {
 			d.fail(where, "is a %v in an any, where the keys of maps must be strings", t)
 		}
 		p.key = d.describe(t.Key(), where)
@@ -150,7 +159,7 @@ func (d *describer) describeFields(t reflect.Type, where string, taken map[any]s
 		if f.Name == "_" {
 			fmt.Fprintf(&d.text, "%q ", f.Tag.Get("cbor")) // toarray
 		}
-		if !f.IsExported() && (d.codec == asGob || embeddedStruct(f) == nil) {
+		if !f.IsExported() && (d.codec == Gob || embeddedStruct(f) == nil) {
 			continue
 		}
 		kept = true
@@ -166,7 +175,7 @@ func (d *describer) describeFields(t reflect.Type, where string, taken map[any]s
 }
 
 func (d *describer) describeField(f reflect.StructField, where string, taken map[any]string) *plan {
-	if d.codec == asGob {
+	if d.codec == Gob {
 		return d.describe(f.Type, where)
 	}
 	tag, own := f.Tag.Lookup("cbor")
@@ -188,7 +197,7 @@ func (d *describer) describeField(f reflect.StructField, where string, taken map
 		key = inner
 	} else if slices.Contains(strings.Split(options, ","), "keyasint") {
 		key, _ = strconv.Atoi(name)
-		if d.codec == asAny {
+		if d.codec == inAny {
 			d.fail(where, "is tagged keyasint in an any, where names must be strings")
 		}
 	}
@@ -198,12 +207,12 @@ func (d *describer) describeField(f reflect.StructField, where string, taken map
 	}
 	taken[key] = where
 	switch {
-	case !f.IsExported() && (inner != f.Type || asCBOR.marshalsBy(inner) != nil):
+	case !f.IsExported() && (inner != f.Type || CBOR.marshalsBy(inner) != nil):
 		d.fail(where, "embeds the unexported %v, which can't be decoded; export it, or %s", f.Type, leaveOut)
 		return nil
 	case !inPlace:
 		return d.describe(f.Type, where)
-	case asCBOR.marshalsBy(inner) != nil:
+	case CBOR.marshalsBy(inner) != nil:
 		d.fail(where, "embeds a %v, which would be taken apart; give the field a name", inner)
 		return nil
 	}
@@ -252,10 +261,10 @@ var marshalling = []struct {
 }
 
 // marshalsBy returns the interface by which the codec lets t encode itself, or nil.
-func (c codec) marshalsBy(t reflect.Type) reflect.Type {
+func (c Codec) marshalsBy(t reflect.Type) reflect.Type {
 	for _, m := range marshalling {
 		heeded := m.cbor
-		if c == asGob {
+		if c == Gob {
 			heeded = m.gob
 		}
 		if heeded && reflect.PointerTo(t).Implements(m.marshal) {
@@ -269,7 +278,7 @@ func (c codec) marshalsBy(t reflect.Type) reflect.Type {
 func (d *describer) checkMethods(t, by reflect.Type, where string) {
 	has := reflect.PointerTo(t).Implements
 	for _, m := range marshalling {
-		if by != nil && by == m.marshal && !has(m.unmarshal) && d.codec == asCBOR {
+		if by != nil && by == m.marshal && !has(m.unmarshal) && d.codec == CBOR {
 			d.fail(where, "is a %v, which is a %v and not a %v; add the method", t, m.marshal, m.unmarshal)
 		}
 	}

@@ -1,4 +1,4 @@
-package appcache
+package shape
 
 import (
 	"errors"
@@ -11,9 +11,8 @@ import (
 // a type could be such, they are walked before they are encoded.
 
 const (
-	maxDecodable = 65535 // levels: as deep as cbor decodes at the most
-	maxNesting   = 65000 // levels: leaves some for what is at the bottom and isn't walked
-	maxPointers  = 1000  // pointers to pointers, with no level between them
+	maxNesting  = 65000 // levels: as deep as cbor decodes, less some for what is at the bottom and isn't walked
+	maxPointers = 1000  // pointers to pointers, with no level between them
 )
 
 var (
@@ -24,7 +23,7 @@ var (
 
 // plan is what there is to walk in the values of a type. It is nil where there is nothing.
 type plan struct {
-	codec     codec
+	codec     Codec
 	key, elem *plan       // of a map; of all else that has elements, and of a pointer
 	fields    []fieldPlan // of a struct
 }
@@ -65,16 +64,16 @@ func (p *plan) check(v reflect.Value, here place) error {
 			return nil
 		}
 		v = v.Elem()
-		shape := shapeOf(p.codec.inAny(), v.Type())
-		if shape.err != nil {
-			return shape.err
+		shape := Of(max(p.codec, inAny), v.Type())
+		if shape.Err != nil {
+			return shape.Err
 		}
 		return shape.plan.check(v, here)
 	case reflect.Pointer:
 		if v.IsNil() {
 			return nil
 		}
-		if p.codec != asGob && isNull(v.Elem()) {
+		if p.codec != Gob && isNull(v.Elem()) {
 			return errNull
 		}
 		return p.elem.check(v.Elem(), here)
@@ -124,7 +123,7 @@ func (p *place) returns(v reflect.Value) bool {
 func canBeNil(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
-		return asCBOR.marshalsBy(t) == nil
+		return CBOR.marshalsBy(t) == nil
 	}
 	return false
 }
