@@ -2,8 +2,6 @@
 
 FUZZTIME  = 30s
 TESTFLAGS =
-BENCH     = .
-COUNT     = 10
 SOAK      = 1m
 ROUNDS    = 60x
 
@@ -17,7 +15,7 @@ each = @set -e; for m in $(modules); do (set -x; cd $$m && $(1)); done
 tool = go tool -modfile='$(CURDIR)/tools/go.mod'
 
 .PHONY: help setup test soak lint dependencies fuzz cover
-.PHONY: bench bench-full bench-sqlite bench-packages
+.PHONY: bench bench-full bench-sqlite
 
 help:
 	@echo 'make setup          install the servers that the tests start, where they are missing'
@@ -29,7 +27,6 @@ help:
 	@echo 'make bench          what a cache costs beside the bare client and other caches, in short: docs/benchmarks.md'
 	@echo 'make bench-full     the same with all values and operations: half an hour or more'
 	@echo 'make bench-sqlite   the SQLite backend beside others, in ROUNDS=$(ROUNDS); writes there too'
-	@echo 'make bench-packages the benchmarks beside the code that match BENCH=$(BENCH), COUNT=$(COUNT) times'
 	@echo 'make cover          how much of the packages the tests cover; then: go tool cover -html=cover.out'
 
 setup:
@@ -69,17 +66,12 @@ fuzz:
 
 # What the library costs beside the bare clients and other caches; two minutes once all is built.
 bench: setup
-	go test . -run='^$$' -bench='^(BenchmarkFrontEnd|BenchmarkClients)$$' -benchtime=200ms -count=3
 	cd benchmarks && go test ./peers -run='^$$' -bench=. -short -benchtime=20x -count=3 -timeout=0 -write='make $@'
 	cd benchmarks && go test ./size -count=1 -write='make $@'
 
 bench-full: setup
-	cd benchmarks && go test ./peers -run='^$$' -bench=. -benchtime=10x -count=10 -timeout=0 -write='make $@'
-
-bench-packages: setup
-	@set -e; for m in $(filter-out benchmarks,$(modules)); do (set -x; cd $$m && \
-		go test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) ./... >bench.out || { cat bench.out; exit 1; }); done
-	@$(tool) benchstat $(addsuffix /bench.out,$(filter-out benchmarks,$(modules)))
+	cd benchmarks && go test ./peers -run='^$$' -bench=. -benchtime=10x -count=10 -timeout=0 -write='make $@' >bench.out || { cat bench.out; exit 1; }
+	@$(tool) benchstat benchmarks/bench.out
 
 bench-sqlite:
 	cd benchmarks && CGO_ENABLED=1 go test ./sqlite -run='^$$' -bench=. -benchtime=$(ROUNDS) -timeout=0 -write='make $@'

@@ -146,8 +146,11 @@ func rowName(store, kind, op string, goroutines int) string {
 	return store + "/" + kind + "/" + op + "/" + strconv.Itoa(goroutines)
 }
 
-// short is what is measured with -short.
-var short = []string{"hit", "set", "read-through hit"}
+// With -short these are measured, of bytes and of the struct.
+var (
+	shortBytes  = []string{"hit", "set"}
+	shortStruct = []string{"hit", "set", "read-through hit"}
+)
 
 const shortKind = "struct"
 
@@ -160,8 +163,10 @@ var kinds = []string{"1 KiB", "1 KiB, compressed", shortKind, shortKind + ", com
 func BenchmarkStores(b *testing.B) {
 	s := start(b)
 	if testing.Short() {
-		benchStore(b, "redis", redisPeers[Account](s, false), shortKind, account(0), short...)
-		benchStore(b, "memcached", memcachedPeers[Account](s, false), shortKind, account(0), short...)
+		benchStore(b, "redis", redisPeers[[]byte](s, false), kinds[0], kibibyte(), shortBytes...)
+		benchStore(b, "redis", redisPeers[Account](s, false), shortKind, account(0), shortStruct...)
+		benchStore(b, "memcached", memcachedPeers[[]byte](s, false), kinds[0], kibibyte(), shortBytes...)
+		benchStore(b, "memcached", memcachedPeers[Account](s, false), shortKind, account(0), shortStruct...)
 		return
 	}
 	for i, compress := range []bool{false, true} {
@@ -226,7 +231,7 @@ func BenchmarkStorm(b *testing.B) {
 
 // frontEnd are the groups of BenchmarkFrontEnd: what the front end adds, over a backend in memory so that
 // nothing hides it.
-var frontEnd = []string{"1 KiB, hit", "struct, hit", "struct, set", "options"}
+var frontEnd = []string{"1 KiB, hit", "struct, hit", "struct, set", "options", "read-through hit", "read-through hit, 64 goroutines"}
 
 func BenchmarkFrontEnd(b *testing.B) {
 	ctx := context.Background()
@@ -263,6 +268,8 @@ func BenchmarkFrontEnd(b *testing.B) {
 		&report.Candidate{Name: "backend", Run: func() error { return bare.Set(ctx, structKey, value) }},
 		&report.Candidate{Name: "appcache", Run: func() error { return cache.Set(ctx, structKey, value) }})
 	benchOptions(b, backend)
+	benchVia(b, frontEnd[4], 1)
+	benchVia(b, frontEnd[5], 64)
 }
 
 // benchOptions measures what the options of a cache, and namespaces, add to a Get of 1 KiB.
@@ -291,6 +298,42 @@ func benchOptions(b *testing.B, backend appcache.RawBackend) {
 		get("StaleFor, EarlyRefresh", ctx, &appcache.Options{Prefix: "policies", StaleFor: time.Hour, EarlyRefresh: 1}, plain),
 		get("key of segments", ctx, nil, segments{}),
 		get("key in a Generation", ctx, nil, inGeneration{}))
+}
+
+// benchVia measures what a hit costs GetVia more than Get. Each goroutine has any of as many keys.
+func benchVia(b *testing.B, name string, goroutines int) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(context.Background()) // as requests have one
+	defer cancel()
+	keys := make([]appcache.StringKey[[]byte], goroutines)
+	for i := range keys {
+		keys[i] = appcache.StringKey[[]byte](fmt.Sprint("bench/via/", i))
+	}
+	var candidates []*report.Candidate
+	for _, c := range []struct {
+		name string
+		opts appcache.Options
+	}{
+		{"", appcache.Options{}},
+		{", Timeout", appcache.Options{Timeout: time.Second}},
+		{", StaleFor, EarlyRefresh", appcache.Options{StaleFor: time.Hour, EarlyRefresh: 1}},
+	} {
+		cache := appcache.New[[]byte](cachetest.NewMemory(), &c.opts)
+		for _, key := range keys {
+			require.NoError(b, cache.Set(ctx, key, make([]byte, 100), peers.TTL))
+		}
+		load := func(context.Context) ([]byte, error) { return nil, errLoaded }
+		candidates = append(candidates,
+			&report.Candidate{Name: "Get" + c.name, Run: func() error {
+				_, _, err := cache.Get(ctx, keys[rand.IntN(goroutines)])
+				return err
+			}},
+			&report.Candidate{Name: "GetVia" + c.name, Run: func() error {
+				_, err := cache.GetVia(ctx, keys[rand.IntN(goroutines)], peers.TTL, load)
+				return err
+			}})
+	}
+	measure(b, name, goroutines, candidates...)
 }
 
 type segments struct{ appcache.BaseKey[[]byte] }
