@@ -30,6 +30,7 @@ const (
 	CBOR Codec = iota
 	inAny
 	Gob
+	codecs
 )
 
 // Shape is what is known of a type, for a codec.
@@ -44,18 +45,12 @@ type Shape struct {
 	plan *plan // how values are checked
 }
 
-// shapes holds the shape of each type that was asked for.
-var shapes sync.Map // shapeKey → *Shape
-
-type shapeKey struct {
-	codec Codec
-	t     reflect.Type
-}
+// shapes holds for each codec the shape of each type that was asked for.
+var shapes [codecs]sync.Map // reflect.Type → *Shape
 
 // Of returns the shape of t for the codec.
 func Of(c Codec, t reflect.Type) *Shape {
-	key := shapeKey{c, t}
-	if s, ok := shapes.Load(key); ok {
+	if s, ok := shapes[c].Load(t); ok {
 		return s.(*Shape)
 	}
 	d := describer{codec: c, seen: map[reflect.Type]*seenType{}}
@@ -65,7 +60,7 @@ func Of(c Codec, t reflect.Type) *Shape {
 	if c != Gob {
 		s.Err = d.err
 	}
-	shapes.Store(key, s)
+	shapes[c].Store(t, s)
 	return s
 }
 
