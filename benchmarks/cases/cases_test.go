@@ -296,10 +296,11 @@ func panicToAll(t *testing.T, s subject, key string) bool {
 	}
 	waiting(t, len(all))
 	close(release)
-	told := true
+	told, since := true, time.Now()
 	for _, results := range all {
 		told = get(t, results).told() && told
 	}
+	told = told && time.Since(since) < 2*time.Second // and not after a timeout
 	r := get(t, ask(t.Context(), s, key, func(context.Context) ([]string, error) { return []string{"value"}, nil }))
 	return told && !r.told() && slices.Equal(r.value, []string{"value"})
 }

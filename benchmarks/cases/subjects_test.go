@@ -4,16 +4,24 @@ package cases_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/eko/gocache/lib/v4/cache"
+	"github.com/eko/gocache/lib/v4/marshaler"
+	"github.com/eko/gocache/lib/v4/store"
+	gocacheredis "github.com/eko/gocache/store/redis/v4"
 	gorediscache "github.com/go-redis/cache/v9"
 	"github.com/maypok86/otter/v2"
 	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+	"github.com/redis/rueidis/rueidisaside"
 	"github.com/stretchr/testify/require"
 	"github.com/viccon/sturdyc"
+	"github.com/vmihailenco/msgpack/v5"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/goappcache/appcache"
@@ -45,7 +53,10 @@ var errNotFound = errors.New("the origin has no such value")
 // subjects returns the caches, of which the first is this library. Those on Redis share client.
 func subjects(t *testing.T, client *goredis.Client) []subject {
 	t.Helper()
-	return []subject{onAppcache(client), onSingleflight(client), onGoRedisCache(client), onSturdyc(), onOtter(t)}
+	return []subject{
+		onAppcache(client), onSingleflight(client), onGoRedisCache(client), onGocache(t, client),
+		onRueidisaside(t, client.Options().Addr), onSturdyc(), onOtter(t),
+	}
 }
 
 func onAppcache(client *goredis.Client) subject {
@@ -104,6 +115,73 @@ func onGoRedisCache(client *goredis.Client) subject {
 			return value, err
 		},
 		invalidate: func(ctx context.Context, key string) error { return cache.Delete(ctx, "go-redis-cache/"+key) },
+	}
+}
+
+// gocacheKey brings along what loads it, for a loadable cache has one function for all keys.
+type gocacheKey struct {
+	text string
+	load loader
+}
+
+func (k gocacheKey) GetCacheKey() string { return "gocache/" + k.text }
+
+func onGocache(t *testing.T, client *goredis.Client) subject {
+	t.Helper()
+	const ttl = 500 * time.Millisecond
+	loadable := cache.NewLoadable(func(ctx context.Context, key any) (any, []store.Option, error) {
+		value, err := key.(gocacheKey).load(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		data, err := msgpack.Marshal(value)
+		return data, nil, err
+	}, cache.New[any](gocacheredis.NewRedis(client, store.WithExpiration(ttl))))
+	t.Cleanup(func() { _ = loadable.Close() })
+	marshal := marshaler.New(loadable)
+	return subject{
+		name: "eko/gocache", module: "github.com/eko/gocache/lib/v4", notFound: errNotFound, over: ttl,
+		via: func(ctx context.Context, key string, load loader) (value []string, err error) {
+			_, err = marshal.Get(ctx, gocacheKey{key, load}, &value)
+			return value, err
+		},
+		invalidate: func(ctx context.Context, key string) error { return marshal.Delete(ctx, gocacheKey{text: key}) },
+	}
+}
+
+func onRueidisaside(t *testing.T, addr string) subject {
+	t.Helper()
+	const ttl = 3 * time.Second // which bounds each load as well
+	client, err := rueidisaside.NewClient(rueidisaside.ClientOption{
+		ClientOption: rueidis.ClientOption{InitAddress: []string{addr}},
+	})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	typed := rueidisaside.NewTypedCacheAsideClient(client,
+		func(value *[]string) (string, error) {
+			data, err := json.Marshal(value)
+			return string(data), err
+		},
+		func(data string) (value *[]string, err error) { return value, json.Unmarshal([]byte(data), &value) })
+	return subject{
+		name: "rueidisaside", module: "github.com/redis/rueidis/rueidisaside", notFound: errNotFound, over: ttl,
+		via: func(ctx context.Context, key string, load loader) ([]string, error) {
+			value, err := typed.Get(ctx, ttl, "rueidisaside/"+key, func(ctx context.Context, _ string) (*[]string, error) {
+				value, err := load(ctx)
+				if errors.Is(err, errNotFound) {
+					return nil, nil //nolint:nilnil // a nil is how its documentation has it remember that there is none
+				}
+				return &value, err
+			})
+			switch {
+			case err != nil:
+				return nil, err
+			case value == nil:
+				return nil, errNotFound
+			}
+			return *value, nil
+		},
+		invalidate: func(ctx context.Context, key string) error { return client.Del(ctx, "rueidisaside/"+key) },
 	}
 }
 
