@@ -235,13 +235,21 @@ func TestMap(t *testing.T) {
 
 // What follows checks the documents against the repository.
 
-func TestREADMECodeIsThatOfThisFile(t *testing.T) {
+// The code of a document is in a file that is compiled, line by line.
+func TestCodeOfDocumentsIsCompiled(t *testing.T) {
 	t.Parallel()
-	code := trimLines(readFile(t, "docs_test.go"))
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(readFile(t, "../README.md"), -1)
-	require.Greater(t, len(blocks), 8)
-	for _, block := range blocks {
-		require.Contains(t, code, trimLines(block[1]))
+	for doc, in := range map[string]string{"../README.md": "docs_test.go", "comparison.md": "../benchmarks/migrate/*_test.go"} {
+		files, err := filepath.Glob(in)
+		require.NoError(t, err)
+		code := ""
+		for _, file := range files {
+			code += trimLines(readFile(t, file))
+		}
+		blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(readFile(t, doc), -1)
+		require.Greater(t, len(blocks), 8, doc)
+		for _, block := range blocks {
+			require.Contains(t, code, trimLines(block[1]), doc)
+		}
 	}
 }
 
@@ -288,19 +296,79 @@ func TestTestsThatDocumentsNameExist(t *testing.T) {
 	}
 }
 
+var (
+	codeOfMarkdown = regexp.MustCompile("(?s)```.*?```|`[^`]*`")
+	heading        = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	reference      = regexp.MustCompile(`(?m)^\[([^]]+)\]: (\S+)(?: "(.+)")?$`)
+)
+
 func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
 	t.Parallel()
-	code, link := regexp.MustCompile("(?s)```.*?```|`[^`]*`"), regexp.MustCompile(`\]\(([^)]+)\)`)
+	link := regexp.MustCompile(`\]\(([^)]+)\)`)
 	for _, doc := range documents(t) {
-		for _, to := range link.FindAllStringSubmatch(code.ReplaceAllString(readFile(t, doc), ""), -1) {
-			path, _, _ := strings.Cut(to[1], "#")
-			if path == "" || strings.HasPrefix(path, "https://") {
-				continue
-			}
-			_, err := os.Stat(filepath.Join(filepath.Dir(doc), path))
-			require.NoError(t, err, "a link of %s", doc)
+		text := codeOfMarkdown.ReplaceAllString(readFile(t, doc), "")
+		for _, to := range link.FindAllStringSubmatch(text, -1) {
+			follow(t, doc, to[1])
+		}
+		for _, to := range reference.FindAllStringSubmatch(text, -1) {
+			follow(t, doc, to[2])
 		}
 	}
+}
+
+// follow fails t where a link within the repository leads nowhere.
+func follow(t *testing.T, doc, to string) {
+	t.Helper()
+	if strings.HasPrefix(to, "https://") {
+		return
+	}
+	path, anchor, _ := strings.Cut(to, "#")
+	target := doc
+	if path != "" {
+		target = filepath.Join(filepath.Dir(doc), path)
+	}
+	_, err := os.Stat(target)
+	require.NoError(t, err, "a link of %s", doc)
+	if anchor == "" {
+		return
+	}
+	var anchors []string
+	for _, h := range heading.FindAllStringSubmatch(readFile(t, target), -1) {
+		h := regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(h[1]), "") // as GitHub makes them
+		anchors = append(anchors, strings.ReplaceAll(h, " ", "-"))
+	}
+	require.Contains(t, anchors, anchor, "a link of %s", doc)
+}
+
+// Each mark of the comparison has a link, to something that the file it leads to has.
+func TestMarksOfTheComparisonAreLinked(t *testing.T) {
+	t.Parallel()
+	text := readFile(t, "comparison.md")
+	mark := regexp.MustCompile(`^\[([^]]+)\]\[([^]]+)\]$`)
+	known, used := map[string]bool{}, map[string]bool{}
+	for _, to := range reference.FindAllStringSubmatch(text, -1) {
+		require.False(t, known[to[1]], "%s twice", to[1])
+		known[to[1]] = true
+		if strings.HasSuffix(to[2], ".go") && !strings.HasPrefix(to[2], "https://") {
+			require.Regexp(t, `(?m)^(func|type) `+to[3]+`\b`, readFile(t, to[2]))
+		}
+	}
+	marks := 0
+	for line := range strings.Lines(text) {
+		cells := strings.Split(strings.Trim(line, "| \n"), " | ")
+		if !strings.HasPrefix(line, "| ") || len(cells) != 9 {
+			continue
+		}
+		for _, cell := range cells[1:] {
+			parts := mark.FindStringSubmatch(cell)
+			require.NotNil(t, parts, "%q in: %s", cell, line)
+			require.True(t, known[parts[2]], parts[2])
+			used[parts[2]] = true
+			marks++
+		}
+	}
+	require.Greater(t, marks, 200)
+	require.Equal(t, known, used, "what is referred to, and what is used")
 }
 
 func readFile(t *testing.T, path string) string {
