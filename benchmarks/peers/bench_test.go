@@ -163,16 +163,16 @@ var kinds = []string{"1 KiB", "1 KiB, compressed", shortKind, shortKind + ", com
 func BenchmarkStores(b *testing.B) {
 	s := start(b)
 	if testing.Short() {
-		benchStore(b, "redis", redisPeers[[]byte](s, false), kinds[0], kibibyte(), shortBytes...)
-		benchStore(b, "redis", redisPeers[Account](s, false), shortKind, account(0), shortStruct...)
+		benchStore(b, "redis", redisPeers[[]byte](b, s, false), kinds[0], kibibyte(), shortBytes...)
+		benchStore(b, "redis", redisPeers[Account](b, s, false), shortKind, account(0), shortStruct...)
 		benchStore(b, "memcached", memcachedPeers[[]byte](s, false), kinds[0], kibibyte(), shortBytes...)
 		benchStore(b, "memcached", memcachedPeers[Account](s, false), shortKind, account(0), shortStruct...)
 		return
 	}
 	for i, compress := range []bool{false, true} {
-		benchStore(b, "redis", append(redisPeers[[]byte](s, compress), inProcess[[]byte](compress)...), kinds[0+i], kibibyte())
-		benchStore(b, "redis", append(redisPeers[Account](s, compress), inProcess[Account](compress)...), kinds[2+i], account(0))
-		benchStore(b, "redis", append(redisPeers[[]Account](s, compress), inProcess[[]Account](compress)...), kinds[4+i], accounts())
+		benchStore(b, "redis", append(redisPeers[[]byte](b, s, compress), inProcess[[]byte](compress)...), kinds[0+i], kibibyte())
+		benchStore(b, "redis", append(redisPeers[Account](b, s, compress), inProcess[Account](compress)...), kinds[2+i], account(0))
+		benchStore(b, "redis", append(redisPeers[[]Account](b, s, compress), inProcess[[]Account](compress)...), kinds[4+i], accounts())
 		benchStore(b, "memcached", memcachedPeers[[]byte](s, compress), kinds[0+i], kibibyte())
 		benchStore(b, "memcached", memcachedPeers[Account](s, compress), kinds[2+i], account(0))
 		benchStore(b, "memcached", memcachedPeers[[]Account](s, compress), kinds[4+i], accounts())
@@ -202,7 +202,7 @@ func BenchmarkStorm(b *testing.B) {
 	}
 	s := start(b)
 	var candidates []*report.Candidate
-	for i, p := range append(redisPeers[Account](s, false), peers.InProcess[Account]()...) {
+	for i, p := range append(redisPeers[Account](b, s, false), peers.InProcess[Account]()...) {
 		if p.Name == again {
 			continue
 		}

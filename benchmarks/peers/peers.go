@@ -8,9 +8,15 @@ import (
 	"time"
 
 	gomemcache "github.com/bradfitz/gomemcache/memcache"
+	"github.com/eko/gocache/lib/v4/cache"
+	"github.com/eko/gocache/lib/v4/marshaler"
+	"github.com/eko/gocache/lib/v4/store"
+	gocacheredis "github.com/eko/gocache/store/redis/v4"
 	gorediscache "github.com/go-redis/cache/v9"
 	"github.com/maypok86/otter/v2"
 	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+	"github.com/redis/rueidis/rueidisaside"
 	"github.com/viccon/sturdyc"
 	"github.com/vmihailenco/msgpack/v5"
 	"golang.org/x/sync/singleflight"
@@ -186,6 +192,83 @@ func GoRedisCache[V any](client goredis.UniversalClient, compress bool) Peer[V] 
 			return value, err
 		},
 	}
+}
+
+// Gocache is github.com/eko/gocache: its marshaler, which writes msgpack, over its loadable cache and its store of
+// Redis. It stores what was loaded in a goroutine, which closing ends, after the caller has gone on.
+func Gocache[V any](client goredis.UniversalClient) (p Peer[V], closing func() error) {
+	loadable := cache.NewLoadable(func(ctx context.Context, key any) (any, []store.Option, error) {
+		value, err := key.(gocacheKey[V]).load(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		data, err := msgpack.Marshal(value)
+		return data, nil, err
+	}, cache.New[any](gocacheredis.NewRedis(client, store.WithExpiration(TTL))))
+	marshal := marshaler.New(loadable)
+	get := func(ctx context.Context, key gocacheKey[V]) (value V, err error) {
+		_, err = marshal.Get(ctx, key, &value)
+		return value, err
+	}
+	return Peer[V]{
+		Name: "eko/gocache",
+		Get: func(ctx context.Context, key string) (V, error) {
+			return get(ctx, gocacheKey[V]{key, func(context.Context) (value V, err error) { return value, ErrMiss }})
+		},
+		Set: func(ctx context.Context, key string, value V) error {
+			return marshal.Set(ctx, gocacheKey[V]{text: key}, value)
+		},
+		Via: func(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
+			return get(ctx, gocacheKey[V]{key, load})
+		},
+	}, loadable.Close
+}
+
+// gocacheKey brings along what loads it, for a loadable cache has one function for all keys.
+type gocacheKey[V any] struct {
+	text string
+	load func(context.Context) (V, error)
+}
+
+// GetCacheKey is how gocache asks for the text of a key.
+func (k gocacheKey[V]) GetCacheKey() string { return k.text }
+
+// Rueidisaside is github.com/redis/rueidis/rueidisaside, with the library's own codec. It keeps what was read in the
+// memory of the process until the server says that it has changed.
+func Rueidisaside[V any](addr string) (p Peer[V], closing func(), err error) {
+	client, err := rueidisaside.NewClient(rueidisaside.ClientOption{ClientOption: rueidis.ClientOption{InitAddress: []string{addr}}})
+	if err != nil {
+		return p, nil, err
+	}
+	typed := rueidisaside.NewTypedCacheAsideClient(client,
+		func(value *V) (string, error) {
+			if raw, ok := any(value).(*[]byte); ok {
+				return string(*raw), nil
+			}
+			data, err := appcache.CBOR{}.Marshal(value)
+			return string(data), err
+		},
+		func(data string) (*V, error) {
+			value := new(V)
+			if raw, ok := any(value).(*[]byte); ok {
+				*raw = []byte(data)
+				return value, nil
+			}
+			return value, appcache.CBOR{}.Unmarshal([]byte(data), value)
+		})
+	return Peer[V]{
+		Name: "rueidisaside",
+		Via: func(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
+			value, err := typed.Get(ctx, TTL, key, func(ctx context.Context, _ string) (*V, error) {
+				value, err := load(ctx)
+				return &value, err
+			})
+			if err != nil {
+				return *new(V), err
+			}
+			return *value, nil
+		},
+	}, client.Close, nil
 }
 
 // InProcess returns sturdyc and otter, which keep values in the memory of the process, as they are.

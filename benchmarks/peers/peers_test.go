@@ -88,7 +88,8 @@ const (
 	again = "bare client again"
 )
 
-func redisPeers[V any](s servers, compress bool) []peers.Peer[V] {
+func redisPeers[V any](tb testing.TB, s servers, compress bool) []peers.Peer[V] {
+	tb.Helper()
 	client := peers.Redis(s.redis)
 	list := []peers.Peer[V]{
 		peers.Bare[V](bare, client, compress), peers.Bare[V](again, client, compress),
@@ -96,6 +97,14 @@ func redisPeers[V any](s servers, compress bool) []peers.Peer[V] {
 	}
 	if _, raw := any(*new(V)).([]byte); !raw || !compress { // it never compresses []byte
 		list = append(list, peers.GoRedisCache[V](s.redis, compress))
+	}
+	if !compress {
+		gocache, closing := peers.Gocache[V](s.redis)
+		tb.Cleanup(func() { _ = closing() })
+		aside, end, err := peers.Rueidisaside[V](s.redis.Options().Addr)
+		require.NoError(tb, err)
+		tb.Cleanup(end)
+		list = append(list, gocache, aside)
 	}
 	return append(list, peers.Singleflight[V](client, compress))
 }
@@ -127,7 +136,7 @@ func TestPeers(t *testing.T) {
 func testPeers[V any](t *testing.T, s servers, compress bool, value V, utc func(*V)) {
 	t.Helper()
 	var all []peers.Peer[V]
-	all = append(all, redisPeers[V](s, compress)...)
+	all = append(all, redisPeers[V](t, s, compress)...)
 	all = append(all, memcachedPeers[V](s, compress)...)
 	all = append(all, peers.InProcess[V]()...)
 	for i, p := range all {
@@ -144,6 +153,9 @@ func testPeers[V any](t *testing.T, s servers, compress bool, value V, utc func(
 			}
 			var loads atomic.Int64
 			for range 2 {
+				if loads.Load() > 0 && p.Get != nil { // some store what was loaded after the caller has gone on
+					require.Eventually(t, func() bool { _, err := p.Get(ctx, key+"/via"); return err == nil }, 10*time.Second, time.Millisecond)
+				}
 				got, err := p.Via(ctx, key+"/via", func(context.Context) (V, error) {
 					loads.Add(1)
 					return value, nil

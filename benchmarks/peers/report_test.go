@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +24,8 @@ func form() string {
 
 func machine(ctx context.Context) (string, error) {
 	return report.Machine(ctx, *write, []string{
-		"github.com/redis/go-redis/v9", "github.com/go-redis/cache/v9", "github.com/bradfitz/gomemcache", "golang.org/x/sync",
+		"github.com/redis/go-redis/v9", "github.com/go-redis/cache/v9", "github.com/eko/gocache/lib/v4",
+		"github.com/redis/rueidis/rueidisaside", "github.com/bradfitz/gomemcache", "golang.org/x/sync",
 		"github.com/viccon/sturdyc", "github.com/maypok86/otter/v2", "github.com/vmihailenco/msgpack/v5", "github.com/klauspost/compress",
 	}, "redis-server --version", "memcached --version")
 }
@@ -192,6 +194,9 @@ func twoWays(what, name, base string, ways ...string) []string {
 	return append(cells, fmt.Sprint(sizes[what+"/"+name]))
 }
 
+// askNoServer are those caches whose hits are in the memory of the process.
+var askNoServer = []string{"sturdyc", "otter", "rueidisaside"}
+
 // bars are the ratios of a store with one goroutine, but for those caches that ask no server.
 func bars(store string) []report.Bars {
 	var list []report.Bars
@@ -202,7 +207,7 @@ func bars(store string) []report.Bars {
 		group := report.Bars{Name: r.kind + ": " + r.op}
 		base := measured.Of(r.name, bare)
 		for _, s := range measured.Group(r.name) {
-			if s.Name != bare && s.Name != "sturdyc" && s.Name != "otter" {
+			if s.Name != bare && !slices.Contains(askNoServer, s.Name) {
 				group.Names = append(group.Names, s.Name)
 				group.Values = append(group.Values, report.Median(report.Ratios(s.NS, base.NS)))
 			}
