@@ -368,6 +368,9 @@ func TestMarksOfTheComparisonAreLinked(t *testing.T) {
 		}
 	}
 	require.Greater(t, marks, 200)
+	for _, link := range regexp.MustCompile(`[^|] \[[^]]+\]\[([^]]+)\]`).FindAllStringSubmatch(text, -1) {
+		used[link[1]] = true // in a sentence
+	}
 	require.Equal(t, known, used, "what is referred to, and what is used")
 }
 

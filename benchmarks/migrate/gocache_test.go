@@ -12,12 +12,13 @@ import (
 	gocacheredis "github.com/eko/gocache/store/redis/v4"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/goappcache/appcache"
 	"github.com/goappcache/appcache/redis"
 )
 
-func withGocache(ctx context.Context, client *goredis.Client) (found bool, err error) {
+func withGocache(ctx context.Context, client *goredis.Client) error {
 	manager := cache.New[any](gocacheredis.NewRedis(client, store.WithExpiration(time.Hour)))
 	users := marshaler.New(manager)
 
@@ -25,27 +26,27 @@ func withGocache(ctx context.Context, client *goredis.Client) (found bool, err e
 	if err != nil { // a miss, or anything else
 		user, err := loadUser(ctx, 54)
 		if err != nil {
-			return false, err
+			return err
 		}
 		err = users.Set(ctx, "users/54", user, store.WithTags([]string{"user-54"}))
 		if err != nil {
-			return false, err
+			return err
 		}
 		value = &user
 	}
 	user := value.(*User)
 	_ = user.Name
 
-	value, err = users.Get(ctx, "users/54", new(User))
+	_, err = users.Get(ctx, "users/54", new(User))
 	if errors.Is(err, store.NotFound{}) {
-		return false, nil
+		return errNotThere
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 
 	err = users.Invalidate(ctx, store.WithInvalidateTags([]string{"user-54"}))
-	return value.(*User).Name == ada.Name, err
+	return err
 }
 
 // A UserKey is for what belongs to a user, and goes with him.
@@ -57,7 +58,7 @@ type UserKey struct {
 func (k UserKey) CacheKeySegments() []string          { return []string{"users", k.ID} }
 func (k UserKey) NamespaceKey() appcache.NamespaceKey { return appcache.Generation("user-" + k.ID) }
 
-func insteadOfGocache(ctx context.Context, client *goredis.Client) (found bool, err error) {
+func insteadOfGocache(ctx context.Context, client *goredis.Client) error {
 	users := appcache.New[User](redis.New(client), nil)
 	key := UserKey{ID: "54"}
 
@@ -65,26 +66,27 @@ func insteadOfGocache(ctx context.Context, client *goredis.Client) (found bool, 
 		return loadUser(ctx, 54)
 	})
 	if err != nil {
-		return false, err
+		return err
 	}
 	_ = user.Name
 
-	user, found, err = users.Get(ctx, key)
-	if err != nil || !found {
-		return false, err
+	_, found, err := users.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return errNotThere
 	}
 
 	err = users.InvalidateNamespace(ctx, appcache.Generation("user-54"))
-	return user.Name == ada.Name, err
+	return err
 }
 
 func TestFromGocache(t *testing.T) {
 	t.Parallel()
 	client := connect(t, false)
-	for _, program := range []func(context.Context, *goredis.Client) (bool, error){withGocache, insteadOfGocache} {
-		found, err := program(t.Context(), client)
-		require.NoError(t, err)
-		require.True(t, found)
+	for _, program := range []func(context.Context, *goredis.Client) error{withGocache, insteadOfGocache} {
+		require.NoError(t, program(t.Context(), client))
 	}
 }
 
@@ -203,4 +205,25 @@ func TestGocacheTags(t *testing.T) {
 	down := cache.New[string](gocacheredis.NewRedis(connect(t, true)))
 	require.NoError(t, down.Invalidate(t.Context(), store.WithInvalidateTags([]string{"tag"})), "nothing was invalidated")
 	require.Error(t, appcache.New[User](redis.New(connect(t, true)), nil).InvalidateNamespace(t.Context(), appcache.Generation("tag")))
+}
+
+func TestEntriesOfGocacheAreKept(t *testing.T) {
+	t.Parallel()
+	client := connect(t, false)
+	old := marshaler.New(cache.New[any](gocacheredis.NewRedis(client)))
+	users := appcache.New[User](oldKeys{redis.New(client)}, &appcache.Options{Serialiser: appcache.SerialiserOf(
+		func(user User) ([]byte, error) { return msgpack.Marshal(user) },
+		func(data []byte) (user User, err error) { return user, msgpack.Unmarshal(data, &user) },
+	)})
+	require.NoError(t, old.Set(t.Context(), "users/54", ada))
+	user, found, err := users.Get(t.Context(), users54)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, ada, user)
+
+	user.Name += " Lovelace"
+	require.NoError(t, users.Set(t.Context(), users54, user, time.Hour))
+	read, err := old.Get(t.Context(), "users/54", new(User))
+	require.NoError(t, err, "the old program goes on reading")
+	require.Equal(t, &user, read)
 }

@@ -16,36 +16,36 @@ import (
 	"github.com/goappcache/appcache/redis"
 )
 
-func withGoRedisCache(ctx context.Context, client *goredis.Client) (found bool, err error) {
+func withGoRedisCache(ctx context.Context, client *goredis.Client) error {
 	users := gorediscache.New(&gorediscache.Options{Redis: client})
 	var user User
 
-	err = users.Once(&gorediscache.Item{
+	err := users.Once(&gorediscache.Item{
 		Ctx: ctx, Key: "users/54", Value: &user, TTL: time.Hour,
 		Do: func(*gorediscache.Item) (any, error) { return loadUser(ctx, 54) },
 	})
 	if err != nil {
-		return false, err
+		return err
 	}
 
 	err = users.Get(ctx, "users/54", &user)
 	if errors.Is(err, gorediscache.ErrCacheMiss) {
-		return false, nil
+		return errNotThere
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 
 	err = users.Set(&gorediscache.Item{Ctx: ctx, Key: "users/54", Value: user, TTL: time.Hour})
 	if err != nil {
-		return false, err
+		return err
 	}
 
 	err = users.Delete(ctx, "users/54")
-	return true, err
+	return err
 }
 
-func insteadOfGoRedisCache(ctx context.Context, client *goredis.Client) (found bool, err error) {
+func insteadOfGoRedisCache(ctx context.Context, client *goredis.Client) error {
 	users := appcache.New[User](redis.New(client), nil)
 	key := appcache.StringKey[User]("users/54")
 
@@ -53,30 +53,31 @@ func insteadOfGoRedisCache(ctx context.Context, client *goredis.Client) (found b
 		return loadUser(ctx, 54)
 	})
 	if err != nil {
-		return false, err
+		return err
 	}
 
-	_, found, err = users.Get(ctx, key)
-	if err != nil || !found {
-		return false, err
+	_, found, err := users.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return errNotThere
 	}
 
 	err = users.Set(ctx, key, user, time.Hour)
 	if err != nil {
-		return false, err
+		return err
 	}
 
 	err = users.Invalidate(ctx, key)
-	return true, err
+	return err
 }
 
 func TestFromGoRedisCache(t *testing.T) {
 	t.Parallel()
 	client := connect(t, false)
-	for _, program := range []func(context.Context, *goredis.Client) (bool, error){withGoRedisCache, insteadOfGoRedisCache} {
-		found, err := program(t.Context(), client)
-		require.NoError(t, err)
-		require.True(t, found)
+	for _, program := range []func(context.Context, *goredis.Client) error{withGoRedisCache, insteadOfGoRedisCache} {
+		require.NoError(t, program(t.Context(), client))
 	}
 	require.Zero(t, client.DBSize(t.Context()).Val(), "both have removed what they stored")
 }
@@ -95,12 +96,13 @@ func TestGoRedisCacheTTL(t *testing.T) {
 
 func TestGoRedisCacheOutage(t *testing.T) {
 	t.Parallel()
-	cache := gorediscache.New(&gorediscache.Options{Redis: connect(t, true)})
+	cache := gorediscache.New(&gorediscache.Options{Redis: connect(t, true), StatsEnabled: true})
 
 	var user User
 	err := cache.Get(t.Context(), "users/54", &user)
 	require.Error(t, err)
 	require.NotErrorIs(t, err, gorediscache.ErrCacheMiss)
+	require.Equal(t, uint64(1), cache.Stats().Misses, "which is how it is counted")
 	require.Error(t, cache.Set(&gorediscache.Item{Ctx: t.Context(), Key: "users/54", Value: ada, TTL: time.Hour}))
 
 	require.NoError(t, cache.Once(&gorediscache.Item{

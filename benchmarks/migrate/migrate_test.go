@@ -4,6 +4,7 @@ package migrate_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ type User struct {
 var ada = User{"Ada", []string{"engines"}}
 
 func loadUser(context.Context, int) (User, error) { return ada, nil }
+
+// errNotThere is what the programs here return for a miss, as they needn't.
+var errNotThere = errors.New("not there")
 
 // connect returns a client of a server of the test's own, or of one that is down.
 func connect(t *testing.T, down bool) *goredis.Client {
