@@ -214,6 +214,7 @@ func TestEntriesOfGoRedisCacheAreKept(t *testing.T) {
 	for i, user := range []User{ada, long} {
 		theirs, ours := fmt.Sprintf("users:%d", i), appcache.StringKey[User](fmt.Sprintf("users:%d", i))
 		require.NoError(t, old.Set(&gorediscache.Item{Ctx: t.Context(), Key: theirs, Value: user, TTL: time.Hour}))
+		require.Less(t, client.StrLen(t.Context(), theirs).Val(), int64(1000))
 		got, found, err := users.Get(t.Context(), ours)
 		require.NoError(t, err)
 		require.True(t, found)
