@@ -17,6 +17,9 @@ type conn interface {
 	// exec runs a statement that returns no rows.
 	exec(ctx context.Context, query string, args ...any) error
 
+	// change is exec, and returns how many rows were changed.
+	change(ctx context.Context, query string, args ...any) (int64, error)
+
 	// each calls f with the rows that a query returns, until f returns false. A row is good until f
 	// returns, but for the bytes in it, which are the caller's.
 	each(ctx context.Context, f func(row []driver.Value) bool, query string, args ...any) error
@@ -111,13 +114,21 @@ func (c *ownConn) prepare(query string, args []any) (*ownStmt, error) {
 }
 
 func (c *ownConn) exec(ctx context.Context, query string, args ...any) error {
+	_, err := c.change(ctx, query, args...)
+	return err
+}
+
+func (c *ownConn) change(ctx context.Context, query string, args ...any) (int64, error) {
 	s, err := c.prepare(query, args)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer clear(s.args) // values aren't ours to keep
-	_, err = s.exec.ExecContext(ctx, s.args)
-	return err
+	result, err := s.exec.ExecContext(ctx, s.args)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 func (c *ownConn) each(ctx context.Context, f func(row []driver.Value) bool, query string, args ...any) error {
@@ -251,13 +262,21 @@ func (c *poolConn) patience(ctx context.Context) context.Context {
 }
 
 func (c *poolConn) exec(ctx context.Context, query string, args ...any) error {
+	_, err := c.change(ctx, query, args...)
+	return err
+}
+
+func (c *poolConn) change(ctx context.Context, query string, args ...any) (int64, error) {
 	ctx = c.patience(ctx)
 	s, err := c.stmt(ctx, query)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = s.ExecContext(ctx, args...)
-	return err
+	result, err := s.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 func (c *poolConn) each(ctx context.Context, f func(row []driver.Value) bool, query string, args ...any) error {

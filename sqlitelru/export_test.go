@@ -59,6 +59,13 @@ func Check(b *Backend) error {
 		if entries > b.maxSize || bytes > b.maxBytes {
 			return fmt.Errorf("%d entries of %d, %d bytes of %d", entries, b.maxSize, bytes, b.maxBytes)
 		}
+		early, err := ints(c, "SELECT count(*) FROM appcache_entries WHERE ifnull(due, 9223372036854775807) > expires")
+		if err != nil {
+			return err
+		}
+		if early[0] != 0 {
+			return fmt.Errorf("%d entries expire before they are due", early[0])
+		}
 		used, wrong := map[int64]bool{}, error(nil)
 		err = c.each(quick, func(row []driver.Value) bool {
 			for i := range int64(perBlock) {
@@ -102,6 +109,29 @@ func InTransaction(b *Backend, f func() error) error {
 
 // HoldTurn takes the turn, as an operation that goes on for long does, until release is called.
 func HoldTurn(b *Backend) (release func()) {
-	b.store.turn <- struct{}{}
-	return func() { <-b.store.turn }
+	_ = b.store.turn.take(context.Background())
+	return b.store.turn.leave
 }
+
+// InTransactions returns whether b, which must have a connection of its own, has begun a transaction on it.
+func InTransactions(b *Backend) bool { return b.store.own.stmts["BEGIN IMMEDIATE"] != nil }
+
+// Within makes b believe that its limits are kept, as after a Set.
+func Within(b *Backend) { b.within.Store(true) }
+
+// HintBytes returns how much room the hints take.
+func HintBytes(b *Backend) int { return len(b.store.hints.buckets) * perBucket * 8 }
+
+// Learn makes b believe that a key is in a slot.
+func Learn(b *Backend, key string, id int64) { b.store.learn([]byte(key), id) }
+
+// Hint returns in which slot b believes that a key is, or 0.
+func Hint(b *Backend, key string) int64 { return b.store.hint([]byte(key)) }
+
+// A Turn is a turn.
+type Turn struct{ *turn }
+
+func NewTurn() Turn                           { return Turn{newTurn()} }
+func (t Turn) Try() bool                      { return t.try() }
+func (t Turn) Take(ctx context.Context) error { return t.take(ctx) }
+func (t Turn) Leave()                         { t.leave() }

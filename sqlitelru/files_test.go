@@ -197,6 +197,7 @@ func TestRecencyBetweenOpens(t *testing.T) {
 				set(t, writer, "a", "1")
 				set(t, writer, "b", "1")
 				reader := openFile(t, path, &sqlitelru.Options{MaxSize: 2})
+				sqlitelru.Within(reader)
 				requireHit(t, reader, "a", "1")
 				tt.then(t, reader)
 				set(t, writer, "c", "1")
@@ -217,13 +218,13 @@ func TestLoweredLimit(t *testing.T) {
 	b = openFile(t, path, &sqlitelru.Options{MaxSize: 10})
 	require.Len(t, stored(t, b), 500, "Open evicts 1000 and not more")
 	for n := range 8 {
-		set(t, b, "new "+strconv.Itoa(n), "value")
+		set(t, b, "new "+strconv.Itoa(n/2), "value") // to overwrite one goes on with it, too
 	}
 	require.NoError(t, sqlitelru.Check(b))
-	require.Len(t, stored(t, b), 8*2+2, "8 keys of two words and 2 of one")
+	require.Len(t, stored(t, b), 4*2+6, "4 keys of two words and 6 of one")
 	requireHit(t, b, "1500", "value")
-	requireHit(t, b, "1499", "value")
-	requireMiss(t, b, "1498")
+	requireHit(t, b, "1495", "value")
+	requireMiss(t, b, "1494")
 }
 
 func TestLoweredLimitOfBytes(t *testing.T) {

@@ -108,7 +108,7 @@ func fill(t testing.TB, b *sqlitelru.Backend, n int) {
 	var script strings.Builder
 	fmt.Fprintf(&script, `DELETE FROM appcache_entries; DELETE FROM appcache_recency;
 		WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < %d)
-		INSERT INTO appcache_entries SELECT id, CAST(id AS BLOB), NULL, CAST('value' AS BLOB) FROM n;
+		INSERT INTO appcache_entries SELECT id, CAST(id AS BLOB), 9223372036854775807, NULL, CAST('value' AS BLOB) FROM n;
 		UPDATE appcache_meta SET slots = %[1]d, entries = %[1]d, clock = max(clock, %[1]d),
 			bytes = (SELECT sum(length(key) + length(value)) FROM appcache_entries);`, n)
 	for first := 0; first <= n; first += 500 {

@@ -17,7 +17,9 @@ import (
 // What is in the database:
 //
 //   - appcache_entries: an entry a row, numbered from 1 by its slot. A row stays where it is and is
-//     overwritten in place when another entry takes its slot.
+//     overwritten in place when another entry takes its slot. What expires is found by the index on due. An
+//     entry that is overwritten to live longer would take thrice as long if the index had to be changed. So it
+//     stays due when it was, before it expires, and is seen to when that time has come: see tx.expired.
 //   - appcache_recency: when each slot was last used, 8 bytes a slot and perBlock slots a row, so that
 //     many notes are written with few statements, and all can be looked through quickly. 0: it is free.
 //   - appcache_meta: one row with the highest slot ever in use, the numbers of entries and of bytes of
@@ -26,6 +28,9 @@ import (
 //
 // Time is measured in stamps: microseconds of the wall clock, but each one more than the last, also
 // when the clock is put back.
+
+// never is the microsecond in which an entry without a TTL expires.
+const never = math.MaxInt64
 
 // perBlock is the number of slots in a row of appcache_recency: 4,000 bytes fit a page of 4 KiB.
 const perBlock = 500
@@ -42,6 +47,15 @@ const (
 	queueMax  = 1 << 16
 	blocksMax = 64
 )
+
+// At most so many entries that are due before they expire are seen to in one eviction.
+const dueMax = 1000
+
+// An entry is what is to be stored.
+type entry struct {
+	key, value   []byte
+	now, expires int64 // microseconds of the wall clock
+}
 
 // A slot is one that is in use, with its stamp or with its size, the bytes of its key and value.
 type slot struct{ id, used, size int64 }
@@ -101,12 +115,10 @@ func (s *store) flushIfDue(ctx context.Context, c conn, stamp int64) {
 		return
 	}
 	if s.pool != nil {
-		select {
-		case s.turn <- struct{}{}:
-			defer func() { <-s.turn }()
-		default:
+		if !s.turn.try() {
 			return // to somebody who writes, and will see that they are due
 		}
+		defer s.turn.leave()
 	}
 	if s.transaction(ctx, c, nil, 0, (*tx).flush) != nil {
 		s.mu.Lock()
@@ -135,6 +147,7 @@ type tx struct {
 	stamp int64 // of what is done here
 
 	id, size int64 // the slot in which the key is, and the bytes of key and value; 0 when it isn't there
+	due      int64 // of what is in it
 	meta           // as changed here
 	oldMeta  meta  // as it was
 	loaded   bool  // both are known; see load
@@ -190,12 +203,12 @@ func (s *store) transaction(ctx context.Context, c conn, key []byte, now int64, 
 func (t *tx) run(f func(*tx) error) error {
 	t.stamp = t.s.tick(t.now)
 	if t.key != nil {
-		row, err := ints(t.c, "SELECT id, length(key) + length(value) FROM appcache_entries WHERE key = ?", t.key)
+		row, err := ints(t.c, "SELECT id, length(key) + length(value), ifnull(due, 9223372036854775807) FROM appcache_entries WHERE key = ?", t.key)
 		if err != nil {
 			return err
 		}
 		if row != nil {
-			t.id, t.size = row[0], row[1]
+			t.id, t.size, t.due = row[0], row[1], row[2]
 		}
 	}
 	if err := f(t); err != nil {
@@ -243,24 +256,29 @@ func (t *tx) load() error {
 }
 
 // put stores the entry of t.key, with which the limits have been seen to.
-func (t *tx) put(key, value []byte, expires any) error {
-	t.bytes += int64(len(key)) + int64(len(value)) - t.size
+func (t *tx) put(e entry) error {
+	t.bytes += int64(len(e.key)) + int64(len(e.value)) - t.size
+	// A nil or empty slice binds NULL in the driver, hence ifnull.
 	if t.overwrites = t.id != 0; t.overwrites {
-		return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'') WHERE id = ?", expires, value, t.id)
+		t.s.learn(e.key, t.id)
+		if e.now < t.due && t.due <= e.expires {
+			return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'') WHERE id = ?", e.expires, e.value, t.id)
+		}
+		return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, due = nullif(?, 9223372036854775807), value = ifnull(?, x'') WHERE id = ?", e.expires, e.expires, e.value, t.id)
 	}
 
 	t.entries++
 	var err error
-	// A nil or empty slice binds NULL in the driver, hence ifnull.
 	if t.spare != 0 {
 		t.id, t.spare = t.spare, 0
-		err = t.c.exec(quick, "UPDATE appcache_entries SET key = ?, expires = ?, value = ifnull(?, x'') WHERE id = ?", key, expires, value, t.id)
+		err = t.c.exec(quick, "UPDATE appcache_entries SET key = ?, expires = ?, due = nullif(?, 9223372036854775807), value = ifnull(?, x'') WHERE id = ?", e.key, e.expires, e.expires, e.value, t.id)
 	} else if t.id, err = t.freeSlot(); err == nil {
-		err = t.c.exec(quick, "INSERT INTO appcache_entries (id, key, expires, value) VALUES (?, ?, ?, ifnull(?, x''))", t.id, key, expires, value)
+		err = t.c.exec(quick, "INSERT INTO appcache_entries (id, key, expires, due, value) VALUES (?, ?, ?, nullif(?, 9223372036854775807), ifnull(?, x''))", t.id, e.key, e.expires, e.expires, e.value)
 	}
 	if err != nil {
 		return err
 	}
+	t.s.learn(e.key, t.id)
 	// Noting it wouldn't do: to other processes it would look as old as what was in the slot before.
 	return t.setUsed(t.id, t.stamp)
 }
@@ -327,13 +345,8 @@ func (t *tx) remove(id int64) error {
 // gets a later stamp still. So the first in the queue that has kept its stamp is the one. That holds
 // across processes, for a stamp in the database never gets less.
 func (t *tx) victim() (slot, error) {
-	row, err := ints(t.c, `SELECT id, length(key) + length(value) FROM appcache_entries
-		WHERE expires <= ? AND id <> ? AND id <> ? ORDER BY expires LIMIT 1`, t.now, t.id, t.spare)
-	if err != nil {
-		return slot{}, err
-	}
-	if row != nil {
-		return slot{id: row[0], size: row[1]}, nil
+	if v, err := t.expired(); err != nil || v.id != 0 {
+		return v, err
 	}
 	for fresh := false; ; {
 		if len(t.s.queue) == 0 {
@@ -365,6 +378,32 @@ func (t *tx) victim() (slot, error) {
 		}
 		v.size = row[0]
 		return v, nil
+	}
+}
+
+// expired finds the entry that expired first, or none.
+//
+// No entry expires before it is due. So if the first that is due expired when it was, none has expired
+// before it. Else that one, and others after it, are made due when they expire, and it looks again: once for
+// each TTL of an entry at most. All of them at once could take long, so it is dueMax in one eviction;
+// what has expired behind so many is found by the next ones.
+func (t *tx) expired() (slot, error) {
+	for again := false; ; again = true {
+		row, err := ints(t.c, `SELECT id, length(key) + length(value), due, expires FROM appcache_entries
+			WHERE due <= ? AND id <> ? AND id <> ? ORDER BY due LIMIT 1`, t.now, t.id, t.spare)
+		if err != nil || row == nil {
+			return slot{}, err
+		}
+		if due, expires := row[2], row[3]; due == expires {
+			return slot{id: row[0], size: row[1]}, nil
+		}
+		if again {
+			return slot{}, nil
+		}
+		if err := t.c.exec(quick, `UPDATE appcache_entries SET due = nullif(expires, 9223372036854775807) WHERE due < expires AND id IN (SELECT id
+			FROM appcache_entries WHERE due <= ? ORDER BY due LIMIT ?)`, t.now, int64(dueMax)); err != nil {
+			return slot{}, err
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package sqlitelru_test
 
 import (
+	"bytes"
 	"cmp"
 	"database/sql"
 	"fmt"
@@ -206,13 +207,7 @@ func compareOne(t *testing.T, n int, r *rand.Rand, b *sqlitelru.Backend, m *mode
 		require.Equal(t, wantFound, found, "op %d: %s", n, key)
 		require.Equal(t, want, string(value), "op %d: %s", n, key)
 	case p < 900:
-		var value []byte // empty for a fifth of them
-		if n := r.IntN(400) - 80; n > 0 {
-			value = make([]byte, n)
-		}
-		for i := range value {
-			value[i] = byte('a' + n%26)
-		}
+		value := bytes.Repeat([]byte{byte(n)}, 80*r.IntN(5)) // of the length of the one before, or not
 		if p < 510 {
 			value = make([]byte, 2500+r.IntN(2)*7000) // more than a page
 		}

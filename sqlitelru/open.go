@@ -26,8 +26,9 @@ const schema = `
 CREATE TABLE appcache_meta (version INTEGER NOT NULL, slots INTEGER NOT NULL, entries INTEGER NOT NULL,
 	bytes INTEGER NOT NULL, clock INTEGER NOT NULL);
 INSERT INTO appcache_meta VALUES (1, 0, 0, 0, 0);
-CREATE TABLE appcache_entries (id INTEGER PRIMARY KEY, key BLOB UNIQUE, expires INTEGER, value BLOB);
-CREATE INDEX appcache_expires ON appcache_entries (expires) WHERE expires IS NOT NULL;
+CREATE TABLE appcache_entries (id INTEGER PRIMARY KEY, key BLOB UNIQUE, expires INTEGER NOT NULL,
+	due INTEGER, value BLOB);
+CREATE INDEX appcache_due ON appcache_entries (due) WHERE due IS NOT NULL;
 CREATE TABLE appcache_recency (block INTEGER PRIMARY KEY, used BLOB NOT NULL);
 `
 

@@ -9,7 +9,8 @@
 // When there is no room for a new entry, an entry whose TTL is over goes first, and else the one
 // that was least recently read or written. Within a process that is exact, for all backends over one
 // *sql.DB or over the in-memory database together: an entry is never evicted while one that was used
-// longer ago stays.
+// longer ago stays. Only where more than 1000 entries were overwritten to live longer, and would be over by now if they
+// hadn't been, it may take some evictions more until one whose TTL is over is found.
 //
 // A read that had to write would be slow, so what was used when is noted in memory, and written
 // together for many reads: before the eviction that needs it, when some thousands of entries are
@@ -33,8 +34,8 @@
 //
 // The memory that is held beside SQLite's, whose page cache takes 2 MiB for each connection, is bounded
 // too: the notes of at most 131,072 reads, a queue of 65,536 entries that go next, as many slots that
-// are free, and some copies while notes are written. All that is less than 16 MiB for a database of any size,
-// and less than 1 MiB with the default MaxSize.
+// are free, some copies while notes are written, and up to 8 MiB, 16 to 32 bytes an entry, that say where
+// keys are. All that is less than 24 MiB for a database of any size, and about 1 MiB with the default MaxSize.
 //
 // # Files and processes
 //
@@ -186,14 +187,13 @@ func (b *Backend) GetRaw(ctx context.Context, key string) (value []byte, found b
 	s, now := b.store, time.Now().UnixMicro()
 	stamp := s.tick(now) // before the read, so that it is older than whatever takes the slot after it
 	err = s.do(ctx, false, func(c conn) error {
-		row, err := row(quick, c, `SELECT id, value FROM appcache_entries
-			WHERE key = ? AND (expires IS NULL OR expires > ?)`, []byte(key), now)
+		id, v, err := s.find(c, []byte(key), now)
 		if err != nil {
 			return err
 		}
-		if row != nil {
-			id, ok := row[0].(int64)
-			if value, found = row[1].([]byte); !ok || id < 1 || !found {
+		if id != nil {
+			id, ok := id.(int64)
+			if value, found = v.([]byte); !ok || id < 1 || !found {
 				return errTables
 			}
 			s.touch(id, stamp)
@@ -223,21 +223,29 @@ func (b *Backend) SetRaw(ctx context.Context, key string, value []byte, ttl time
 		return fmt.Errorf("sqlitelru: key and value have %d bytes of %d: %w", size, limit, appcache.ErrTooLarge)
 	}
 	now := time.Now()
-	return b.store.write(ctx, []byte(key), now.UnixMicro(), func(t *tx) error {
-		if t.id == 0 || size != t.size || !b.within.Load() { // else there are as many entries and bytes as before
-			if err := b.makeRoom(t, size); err != nil {
+	e := entry{key: []byte(key), value: value, now: now.UnixMicro(), expires: deadline(now, ttl)}
+	return b.store.do(ctx, true, func(c conn) error {
+		if b.within.Load() { // and an overwrite with as many bytes doesn't change that
+			if done, err := b.store.overwrite(c, e); done || err != nil {
 				return err
 			}
 		}
-		return t.put([]byte(key), value, deadline(now, ttl))
+		return b.store.transaction(ctx, c, e.key, e.now, func(t *tx) error {
+			if t.id == 0 || size != t.size || !b.within.Load() {
+				if err := b.makeRoom(t, size); err != nil {
+					return err
+				}
+			}
+			return t.put(e)
+		})
 	})
 }
 
-// deadline is the microsecond in which an entry stops being a hit, or nil for never. It rounds up, and
-// can't overflow: the largest Duration is 292 years.
-func deadline(now time.Time, ttl time.Duration) any {
+// deadline is the microsecond in which an entry stops being a hit. It rounds up, and can't overflow: the
+// largest Duration is 292 years.
+func deadline(now time.Time, ttl time.Duration) int64 {
 	if ttl <= 0 {
-		return nil
+		return never
 	}
 	part := time.Duration(now.Nanosecond())%time.Microsecond + ttl%time.Microsecond
 	return now.UnixMicro() + int64(ttl/time.Microsecond) + int64((part+time.Microsecond-1)/time.Microsecond)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"hash/maphash"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -55,9 +56,7 @@ type store struct {
 	path     string                                  // of the file of Open, or empty
 	inMemory *sql.DB                                 // the pool that InMemoryDB returns, or nil
 
-	// turn has room for one token, held by whoever writes, and with a connection of our own by whoever
-	// uses it. A mutex would do if one could stop waiting for it.
-	turn      chan struct{}
+	turn      *turn    // held by whoever writes, and with a connection of our own by whoever uses it
 	own       *ownConn // guarded by turn; nil when there is none yet, or the last one broke
 	closed    bool     // guarded by turn
 	queue     []slot   // guarded by turn; see tx.victim
@@ -68,6 +67,7 @@ type store struct {
 	clock atomic.Int64 // the last stamp given; see tick
 
 	mu      sync.Mutex
+	hints   hints           // guarded by mu
 	touches map[int64]int64 // guarded by mu: the stamps, by slot, that aren't in the database yet
 	since   int64           // guarded by mu: the stamp of the oldest of them
 	retryAt int64           // guarded by mu: after a flush that failed, the stamp to try again at
@@ -109,7 +109,7 @@ func forget(p *pool) {
 }
 
 func newStore() *store {
-	return &store{turn: make(chan struct{}, 1), touches: map[int64]int64{}}
+	return &store{turn: newTurn(), hints: hints{seed: maphash.MakeSeed()}, touches: map[int64]int64{}}
 }
 
 // do runs f with a connection, and again for as long as the database is locked. It leaves the
@@ -133,12 +133,10 @@ func (s *store) do(ctx context.Context, write bool, f func(conn) error) error {
 
 func (s *store) try(ctx context.Context, write bool, f func(conn) error) error {
 	if write || s.pool == nil {
-		select {
-		case s.turn <- struct{}{}:
-			defer func() { <-s.turn }()
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := s.turn.take(ctx); err != nil {
+			return err
 		}
+		defer s.turn.leave()
 	}
 	if s.pool != nil {
 		return f(&poolConn{pool: s.pool, ctx: ctx})
@@ -193,12 +191,10 @@ func (s *store) giveBack(c conn) {
 
 // close closes a connection of our own, for good.
 func (s *store) close(ctx context.Context) error {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := s.turn.take(ctx); err != nil {
+		return err
 	}
+	defer s.turn.leave()
 	s.closed = true
 	if s.own == nil {
 		return nil

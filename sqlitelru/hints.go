@@ -1,0 +1,128 @@
+package sqlitelru
+
+import (
+	"database/sql/driver"
+	"hash/maphash"
+	"math"
+)
+
+const (
+	perBucket  = 8       // 64 bytes, which processors fetch together
+	bucketsMax = 1 << 17 // 8 MiB
+)
+
+// hints say in which slots keys were when they were last seen. To find an entry by its slot is quicker than by
+// its key, for which the index must be searched first. A hint may be wrong, for the entry may have gone
+// since, or another key may have the same hash: the statement that goes by it compares the key.
+//
+// A hint is a number: half of the key's hash, and the slot. It is in the bucket that its hash says. There is room
+// for twice as many as there are slots at least, 16 to 32 bytes for each, so that few buckets are full.
+type hints struct {
+	seed    maphash.Seed
+	buckets [][perBucket]uint64 // as many as a power of two
+}
+
+// find returns the slot and the value of an entry that hasn't expired, or nil.
+func (s *store) find(c conn, key []byte, now int64) (id, value driver.Value, err error) {
+	// The plus signs only say how to do it: by id, not by key, and without the driver's asking how the
+	// columns were declared.
+	if hint := s.hint(key); hint != 0 {
+		row, err := row(quick, c, "SELECT +value FROM appcache_entries WHERE id = ? AND +key = ? AND expires > ?", hint, key, now)
+		if err != nil {
+			return nil, nil, err
+		}
+		if row != nil {
+			return hint, row[0], nil
+		}
+		s.learn(key, 0)
+	}
+	row, err := row(quick, c, "SELECT +id, +value FROM appcache_entries WHERE key = ? AND expires > ?", key, now)
+	if err != nil || row == nil {
+		return nil, nil, err
+	}
+	if id, ok := row[0].(int64); ok {
+		s.learn(key, id)
+	}
+	return row[0], row[1], nil
+}
+
+// overwrite stores an entry, in one statement, if it only takes the place of one with as many bytes.
+func (s *store) overwrite(c conn, e entry) (done bool, err error) {
+	stamp := s.tick(e.now) // as in GetRaw
+	id := s.hint(e.key)
+	if id == 0 || s.due(stamp) {
+		return false, nil
+	}
+	n, err := c.change(quick, `UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'')
+		WHERE id = ? AND +key = ? AND length(value) = ? AND ifnull(due, 9223372036854775807) BETWEEN ? AND ?`,
+		e.expires, e.value, id, e.key, int64(len(e.value)), e.now+1, e.expires)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	s.touch(id, stamp)
+	s.giveBack(c)
+	return true, nil
+}
+
+// hint returns the slot in which key may be, or 0.
+func (s *store) hint(key []byte) int64 {
+	hash := maphash.Bytes(s.hints.seed, key) >> 32
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.hints.buckets) == 0 {
+		return 0
+	}
+	for _, h := range s.hints.bucket(hash) {
+		if h>>32 == hash {
+			return int64(h & math.MaxUint32)
+		}
+	}
+	return 0
+}
+
+// learn notes that key is in a slot, or with 0 that it is in none.
+func (s *store) learn(key []byte, id int64) {
+	hash := maphash.Bytes(s.hints.seed, key) >> 32
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id < 0 || id > math.MaxUint32 || id == 0 && len(s.hints.buckets) == 0 {
+		return
+	}
+	s.hints.grow(int(id))
+	s.hints.put(hash<<32 | uint64(id))
+}
+
+func (h *hints) bucket(hash uint64) *[perBucket]uint64 {
+	return &h.buckets[hash&uint64(len(h.buckets)-1)]
+}
+
+// put puts a hint into its bucket, in front of those that were learnt before. Where it is full the last one goes.
+func (h *hints) put(hint uint64) {
+	b := h.bucket(hint >> 32)
+	for i, old := range b {
+		b[i] = hint
+		if hint = old; old == 0 || old>>32 == b[0]>>32 {
+			return
+		}
+	}
+}
+
+// grow makes room for the hints of so many slots.
+func (h *hints) grow(slots int) {
+	n := max(1, len(h.buckets))
+	for n*perBucket < 2*slots && n < bucketsMax {
+		n *= 2
+	}
+	if n == len(h.buckets) {
+		return
+	}
+	old := h.buckets
+	h.buckets = make([][perBucket]uint64, n)
+	for _, b := range old {
+		for _, hint := range b {
+			if hint != 0 {
+				h.put(hint)
+			}
+		}
+	}
+}

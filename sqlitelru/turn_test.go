@@ -1,0 +1,119 @@
+package sqlitelru_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/goappcache/appcache/sqlitelru"
+)
+
+// One has the turn at a time, and whoever waits gets it however many others stop waiting.
+func TestTurnIsForOne(t *testing.T) {
+	t.Parallel()
+	const goroutines, each = 16, 2000
+	turn := sqlitelru.NewTurn()
+	had, counts, done := 0, make(chan int, goroutines), make(chan struct{})
+	for range goroutines {
+		go func() {
+			n := 0
+			for range each {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(100))*time.Microsecond)
+				if turn.Take(ctx) == nil {
+					n++
+					had++
+					if rand.IntN(100) == 0 {
+						time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
+					}
+					turn.Leave()
+				}
+				cancel()
+			}
+			counts <- n
+		}()
+	}
+	go func() {
+		defer close(done)
+		for range each / 10 {
+			if turn.Take(context.Background()) != nil {
+				return
+			}
+			had++
+			turn.Leave()
+		}
+	}()
+	want := each / 10
+	for range goroutines {
+		want += <-counts
+	}
+	<-done
+	require.Equal(t, want, had)
+	require.True(t, turn.Try())
+}
+
+// It isn't lost when the only one that waits stops just as it is left to them, or given.
+func TestTurnOfOneThatStopsWaiting(t *testing.T) {
+	t.Parallel()
+	for name, late := range map[string]bool{"left": false, "given": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				for range 200 {
+					turn := sqlitelru.NewTurn()
+					require.True(t, turn.Try())
+					ctx, cancel := context.WithCancel(t.Context())
+					result := make(chan error, 1)
+					go func() { result <- turn.Take(ctx) }()
+					time.Sleep(time.Second)
+					if late {
+						turn.Leave()
+						if !turn.Try() { // it was quicker
+							require.NoError(t, <-result)
+							cancel()
+							continue
+						}
+						time.Sleep(time.Second) // in which it sees how late it is
+					}
+					cancel()
+					turn.Leave()
+					if <-result != nil {
+						require.True(t, turn.Try())
+					}
+				}
+			})
+		})
+	}
+}
+
+// Others get in before those who wait, but not for ever.
+func TestTurnComes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		turn := sqlitelru.NewTurn()
+		require.True(t, turn.Try())
+		for range 10 {
+			waiting := 5
+			for range waiting {
+				go func() {
+					if turn.Take(t.Context()) == nil {
+						waiting--
+						time.Sleep(time.Millisecond)
+						turn.Leave()
+					}
+				}()
+			}
+			begin := time.Now()
+			for waiting > 0 {
+				time.Sleep(time.Millisecond)
+				turn.Leave()
+				require.NoError(t, turn.Take(t.Context())) // before those who wait have woken
+				require.Less(t, time.Since(begin), time.Second)
+			}
+			require.Greater(t, time.Since(begin), 10*time.Millisecond, "they needn't have waited any more")
+		}
+	})
+}
