@@ -1,106 +1,33 @@
 package memcache_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/goappcache/appcache"
+	"github.com/goappcache/appcache/internal/faulttest"
 	"github.com/goappcache/appcache/internal/testserver"
 	"github.com/goappcache/appcache/memcache"
 )
 
-// What the network does ends a call with an error, at the end of its context, or lets it do its work, and is
-// over when it is over: no call fails after that.
 func TestNetwork(t *testing.T) {
 	t.Parallel()
-	value := bytes.Repeat([]byte("value"), 20)
-	for _, tt := range []struct {
-		name    string
-		network testserver.Network
-		works   bool
-	}{
-		{"cut", testserver.Cut, false},
-		{"half open", testserver.HalfOpen, false},
-		{"delayed", testserver.Delayed, true},
-		{"trickling", testserver.Trickling, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			proxy := testserver.NewProxy(t, testserver.Memcached(t).Addr)
-			b := open(t, proxy.Addr)
-			require.NoError(t, b.SetRaw(t.Context(), "k", value, 0))
-			for range 3 { // on the connection that is open, and on new ones
-				proxy.Be(tt.network)
-				for _, m := range operations[:4] {
-					timeout := time.Minute
-					if !tt.works {
-						timeout = 100 * time.Millisecond
-					}
-					ctx, cancel := context.WithTimeout(t.Context(), timeout)
-					err := m.run(ctx, b)
-					if tt.network == testserver.HalfOpen {
-						require.ErrorIs(t, err, context.DeadlineExceeded, m.name)
-					}
-					cancel()
-					require.Equal(t, tt.works, err == nil, "%s: %v", m.name, err)
-				}
-				proxy.Be(testserver.Sound)
-				require.NoError(t, b.SetRaw(t.Context(), "k", value, 0))
-				got, found, err := b.GetRaw(t.Context(), "k")
-				require.NoError(t, err)
-				require.True(t, found)
-				require.Equal(t, value, got)
-			}
-		})
-	}
+	faulttest.Network(t, onOneServer)
 }
 
-// An answer that comes too late is never taken for that of a later call.
 func TestAnswersDontGetMixedUp(t *testing.T) {
 	t.Parallel()
-	proxy := testserver.NewProxy(t, testserver.Memcached(t).Addr)
-	b := open(t, proxy.Addr)
-	const keys = 10
-	for n := range keys {
-		key := fmt.Sprint("key", n)
-		require.NoError(t, b.SetRaw(t.Context(), key, []byte(strings.Repeat(key, 10)), 0))
-	}
-	proxy.Be(testserver.Trickling) // an answer takes 70 ms and more
-	var wg sync.WaitGroup
-	var gaveUp atomic.Int64
-	for n := range keys {
-		wg.Go(func() {
-			key := fmt.Sprint("key", n)
-			for i := range 20 {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%4+1)*40*time.Millisecond)
-				got, found, err := b.GetRaw(ctx, key)
-				cancel()
-				if err != nil {
-					gaveUp.Add(1)
-				} else if !found || string(got) != strings.Repeat(key, 10) {
-					t.Errorf("%s: got %q, %v", key, got, found)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	require.Positive(t, gaveUp.Load())
-	proxy.Be(testserver.Sound)
-	for n := range keys {
-		key := fmt.Sprint("key", n)
-		got, found, err := b.GetRaw(t.Context(), key)
-		require.NoError(t, err)
-		require.True(t, found)
-		require.Equal(t, strings.Repeat(key, 10), string(got))
-	}
+	faulttest.AnswersDontGetMixedUp(t, onOneServer)
+}
+
+var onOneServer = faulttest.Store{
+	Server: testserver.Memcached,
+	Open:   func(tb testing.TB, addr string) appcache.RawBackend { return open(tb, addr) },
 }
 
 // What GetVia and the others return while memcached is at its worst.

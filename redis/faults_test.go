@@ -1,7 +1,6 @@
 package redis_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,97 +14,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goappcache/appcache"
+	"github.com/goappcache/appcache/internal/faulttest"
 	"github.com/goappcache/appcache/internal/testserver"
 	"github.com/goappcache/appcache/redis"
 )
 
-// What the network does ends a call with an error or lets it do its work, and is over when it is over.
 func TestNetwork(t *testing.T) {
 	t.Parallel()
-	value := bytes.Repeat([]byte("value"), 20)
-	for _, tt := range []struct {
-		name    string
-		network testserver.Network
-		works   bool
-	}{
-		{"cut", testserver.Cut, false},
-		{"half open", testserver.HalfOpen, false},
-		{"delayed", testserver.Delayed, true},
-		{"trickling", testserver.Trickling, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			proxy := testserver.NewProxy(t, testserver.Redis(t).Addr)
-			b := redis.New(newClient(t, proxy.Addr))
-			require.NoError(t, b.SetRaw(t.Context(), "key", value, 0))
-			for range 3 { // on the connection that is open, and on new ones
-				proxy.Be(tt.network)
-				for _, m := range methods[:3] {
-					timeout := time.Minute
-					if !tt.works {
-						timeout = 100 * time.Millisecond
-					}
-					ctx, cancel := context.WithTimeout(t.Context(), timeout)
-					err := m.call(ctx, b)
-					cancel()
-					require.Equal(t, tt.works, err == nil, "%s: %v", m.name, err)
-				}
-				proxy.Be(testserver.Sound)
-				// A pool that couldn't dial for long looks for the server once a second.
-				require.Eventually(t, func() bool { return b.SetRaw(t.Context(), "key", value, 0) == nil }, time.Minute, time.Millisecond)
-				for _, m := range methods[:3] {
-					require.NoError(t, m.call(t.Context(), b), m.name)
-				}
-				require.NoError(t, b.SetRaw(t.Context(), "key", value, 0))
-				got, found, err := b.GetRaw(t.Context(), "key")
-				require.NoError(t, err)
-				require.True(t, found)
-				require.Equal(t, value, got)
-			}
-		})
-	}
+	// A pool that couldn't dial for long looks for the server once a second.
+	faulttest.Network(t, faulttest.Store{Server: testserver.Redis, Open: opened, Recovers: true})
 }
 
-// An answer that comes too late is never taken for that of a later call.
 func TestAnswersDontGetMixedUp(t *testing.T) {
 	t.Parallel()
-	proxy := testserver.NewProxy(t, testserver.Redis(t).Addr)
-	b := redis.New(newClient(t, proxy.Addr, func(o *goredis.Options) { o.PoolSize = 2 }))
-	for n := range 10 {
-		key := fmt.Sprint("key ", n)
-		require.NoError(t, b.SetRaw(t.Context(), key, bytes.Repeat([]byte(key), 10), 0))
-	}
-	proxy.Be(testserver.Trickling) // an answer takes 70 ms and more
-	var wg sync.WaitGroup
-	var hits, gaveUp atomic.Int64
-	for n := range 10 {
-		wg.Go(func() {
-			key := fmt.Sprint("key ", n)
-			for i := range 20 {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%4+1)*40*time.Millisecond)
-				got, found, err := b.GetRaw(ctx, key)
-				cancel()
-				switch {
-				case err != nil:
-					gaveUp.Add(1)
-				case !found || string(got) != strings.Repeat(key, 10):
-					t.Errorf("%s: got %q, %v", key, got, found)
-				default:
-					hits.Add(1)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	require.Positive(t, gaveUp.Load())
-	proxy.Be(testserver.Sound)
-	for n := range 10 {
-		key := fmt.Sprint("key ", n)
-		got, found, err := b.GetRaw(t.Context(), key)
-		require.NoError(t, err)
-		require.True(t, found)
-		require.Equal(t, strings.Repeat(key, 10), string(got))
-	}
+	faulttest.AnswersDontGetMixedUp(t, faulttest.Store{Server: testserver.Redis, Open: opened})
+}
+
+// opened has few connections, which calls wait for.
+func opened(tb testing.TB, addr string) appcache.RawBackend {
+	tb.Helper()
+	return redis.New(newClient(tb, addr, func(o *goredis.Options) { o.PoolSize = 2 }))
 }
 
 func TestWrongPassword(t *testing.T) {

@@ -100,10 +100,11 @@ func (p *Proxy) accept() {
 	}
 }
 
-func (p *Proxy) is() Network {
+// is returns the network, and what is closed when it changes.
+func (p *Proxy) is() (Network, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.network
+	return p.network, p.changed
 }
 
 // pipe passes on what comes from one end, until that is closed.
@@ -112,7 +113,7 @@ func (p *Proxy) pipe(to, from net.Conn, answers bool) {
 	for {
 		n, err := from.Read(buf)
 		if err != nil {
-			if p.is() != HalfOpen {
+			if network, _ := p.is(); network != HalfOpen {
 				_ = to.(*net.TCPConn).CloseWrite()
 			}
 			return
@@ -126,9 +127,7 @@ func (p *Proxy) pipe(to, from net.Conn, answers bool) {
 
 func (p *Proxy) pass(to net.Conn, data []byte, answers bool) error {
 	for len(data) > 0 {
-		p.mu.Lock()
-		network, changed := p.network, p.changed
-		p.mu.Unlock()
+		network, changed := p.is()
 		piece, pause := len(data), time.Duration(0)
 		switch {
 		case network == Cut:

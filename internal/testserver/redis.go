@@ -107,13 +107,7 @@ func clusterNode(tb testing.TB) *Server {
 func (c *Cluster) Nodes() []*Server { return append(c.Masters[:], c.Replicas[:]...) }
 
 // Addrs returns the addresses of all nodes, those of the masters first.
-func (c *Cluster) Addrs() []string {
-	var addrs []string
-	for _, n := range c.Nodes() {
-		addrs = append(addrs, n.Addr)
-	}
-	return addrs
-}
+func (c *Cluster) Addrs() []string { return addrsOf(c.Nodes()) }
 
 // Takeover makes Replicas[i] the master in the place of Masters[i], dead, hanging or alive, and
 // returns when the other nodes that run know. A failover by vote ends the same way, some seconds later.
@@ -197,9 +191,10 @@ func sentinel(tb testing.TB, c *Sentinel) program {
 }
 
 // Addrs returns the addresses of the sentinels.
-func (c *Sentinel) Addrs() []string {
-	var addrs []string
-	for _, s := range c.Sentinels {
+func (c *Sentinel) Addrs() []string { return addrsOf(c.Sentinels[:]) }
+
+func addrsOf(servers []*Server) (addrs []string) {
+	for _, s := range servers {
 		addrs = append(addrs, s.Addr)
 	}
 	return addrs
