@@ -4,6 +4,7 @@ FUZZTIME  = 30s
 TESTFLAGS =
 SOAK      = 1m
 ROUNDS    = 60x
+VULNDB    = https://vuln.go.dev
 
 # The folders of the modules, without that of the tools.
 modules = . $(patsubst %/go.mod,%,$(filter-out tools/%,$(wildcard */go.mod */*/go.mod)))
@@ -21,7 +22,7 @@ help:
 	@echo 'make setup          install the servers that the tests start, where they are missing'
 	@echo 'make test           all tests, with the race detector; TESTFLAGS="-v -run Redis" adds flags'
 	@echo 'make soak           each store used for SOAK=$(SOAK) while faults come and go, and what came of it'
-	@echo 'make lint           formatting, go vet, golangci-lint, go.mod, and what packages depend on'
+	@echo 'make lint           formatting, go vet, golangci-lint, go.mod, what packages depend on, govulncheck'
 	@echo 'make dependencies   write docs/dependencies.txt anew, where a change of it is meant'
 	@echo 'make fuzz           each fuzz target for FUZZTIME=$(FUZZTIME)'
 	@echo 'make bench          what a cache costs beside the bare client and other caches, in short: docs/benchmarks.md'
@@ -49,6 +50,7 @@ lint:
 	@if grep -n '^toolchain' go.mod; then echo 'go.mod: a toolchain line binds our users; remove it' >&2; exit 1; fi
 	@$(list_dependencies) | diff -u docs/dependencies.txt - || \
 		{ echo 'packages depend on other modules than before; if that is meant: make dependencies' >&2; exit 1; }
+	@sh tools/vulnerabilities.sh '$(VULNDB)' $(modules)
 
 dependencies:
 	@$(list_dependencies) >docs/dependencies.txt
