@@ -32,6 +32,11 @@ import (
 	"github.com/goappcache/appcache/sqlitelru"
 )
 
+func TestMain(m *testing.M) {
+	sqlitelru.InMemoryDB() // is never closed
+	os.Exit(testserver.Main(m, nil))
+}
+
 type User struct {
 	Name  string
 	Likes []string

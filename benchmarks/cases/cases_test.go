@@ -24,6 +24,8 @@ import (
 
 var update = flag.Bool("update", false, "write docs/comparison-cases.md anew")
 
+func TestMain(m *testing.M) { os.Exit(testserver.Main(m, nil)) }
+
 const document = "../../docs/comparison-cases.md"
 
 // cases are what is asked of each. holds reports whether the rule holds for s; what isn't a part of the rule

@@ -28,6 +28,7 @@ import (
 	"github.com/goappcache/appcache/benchmarks/internal/report"
 	"github.com/goappcache/appcache/benchmarks/peers"
 	"github.com/goappcache/appcache/cachetest"
+	"github.com/goappcache/appcache/internal/testserver"
 )
 
 var (
@@ -39,7 +40,7 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if *write == "" {
-		os.Exit(m.Run())
+		os.Exit(testserver.Main(m, nil))
 	}
 	os.Exit(report.RunAndWrite(m, machine, writeDocs))
 }

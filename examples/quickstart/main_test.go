@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(testserver.Main(m, nil))
 }
 
 // output runs the program and returns what it prints and the code that it exits with.

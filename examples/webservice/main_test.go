@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goappcache/appcache/internal/testserver"
+	"github.com/goappcache/appcache/sqlitelru"
 )
 
 // TestMain lets the test's own executable be the program: see program.
@@ -26,7 +27,8 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	sqlitelru.InMemoryDB() // is never closed
+	os.Exit(testserver.Main(m, nil))
 }
 
 func program(t *testing.T, args ...string) *exec.Cmd {

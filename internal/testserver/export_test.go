@@ -1,6 +1,9 @@
 package testserver
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // RedisOn is Redis with the addresses to try given.
 func RedisOn(tb testing.TB, next func() string) *Server { return launchOn(tb, redis(tb), next) }
@@ -10,3 +13,6 @@ func MemcachedOn(tb testing.TB, next func() string) *Server { return launchOn(tb
 
 // Exchange is for tests.
 var Exchange = exchange
+
+// LeakTimeout makes Main wait less for what may end yet.
+func LeakTimeout(d time.Duration) { leakTimeout = d }

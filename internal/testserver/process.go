@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -125,7 +124,7 @@ func (s *Server) signal(tb testing.TB, sig syscall.Signal) {
 
 // start runs the program and waits until it answers. If it doesn't, nothing is left running.
 func (s *Server) start() error {
-	p, err := run(s.program.name, s.args)
+	p, err := runProgram(s.program.name, s.args)
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", s.program.name, err)
 	}
@@ -170,8 +169,8 @@ type process struct {
 	exited chan struct{} // closed when it is gone
 }
 
-// run starts a program, which doesn't outlive this process where the system can see to that.
-func run(name string, args []string) (*process, error) {
+// runProgram starts a program, which doesn't outlive this process where the system can see to that.
+func runProgram(name string, args []string) (*process, error) {
 	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	p.cmd.SysProcAttr = dieWithParent()
@@ -266,49 +265,4 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
-}
-
-// Main is for a TestMain whose examples need servers, for an example has no [testing.T]. It calls
-// setup with what stands in for one, runs the tests, ends what setup started, and returns the code
-// to exit with:
-//
-//	func TestMain(m *testing.M) {
-//		os.Exit(testserver.Main(m, func(tb testing.TB) { exampleAddr = testserver.Redis(tb).Addr }))
-//	}
-func Main(m *testing.M, setup func(tb testing.TB)) int {
-	tb := &mainTB{}
-	defer tb.end()
-	setup(tb)
-	return m.Run()
-}
-
-// mainTB is as much of a testing.TB as this package needs.
-type mainTB struct {
-	testing.TB // nil
-	cleanups   []func()
-}
-
-func (tb *mainTB) Helper()          {}
-func (tb *mainTB) Cleanup(f func()) { tb.cleanups = append(tb.cleanups, f) }
-
-func (tb *mainTB) Fatalf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, format+"\n", args...)
-	tb.end()
-	os.Exit(1)
-}
-
-func (tb *mainTB) TempDir() string {
-	dir, err := os.MkdirTemp("", "testserver")
-	if err != nil {
-		tb.Fatalf("%v", err)
-	}
-	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
-func (tb *mainTB) end() {
-	for i := len(tb.cleanups) - 1; i >= 0; i-- {
-		tb.cleanups[i]()
-	}
-	tb.cleanups = nil
 }

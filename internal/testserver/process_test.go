@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 			os.Exit(3)
 		}))
 	}
+	if leak, ok := leaks[os.Getenv("TESTSERVER_LEAK")]; ok {
+		testserver.LeakTimeout(time.Second) // see TestMainFindsLeaks
+		os.Exit(testserver.Main(leak, nil))
+	}
 	os.Exit(testserver.Main(m, func(tb testing.TB) { mainAddr = testserver.Redis(tb).Addr }))
 }
 
