@@ -222,7 +222,7 @@ func TestClusterFailover(t *testing.T) {
 func keyOf(t *testing.T, client *goredis.ClusterClient, master *testserver.Server) string {
 	t.Helper()
 	for n := range 1000 {
-		key := fmt.Sprintf("key %d", n)
+		key := fmt.Sprintf("appcache/%d", n)
 		node, err := client.MasterForKey(t.Context(), key)
 		require.NoError(t, err)
 		if node.Options().Addr == master.Addr {
@@ -231,4 +231,18 @@ func keyOf(t *testing.T, client *goredis.ClusterClient, master *testserver.Serve
 	}
 	t.Fatalf("no key of %s", master.Addr)
 	return ""
+}
+
+// The replicas elect a new master. Here too the client looks up the masters only when it is told to.
+func TestClusterElection(t *testing.T) {
+	t.Parallel()
+	c := testserver.RedisCluster(t)
+	c.Vote(t)
+	client := newClusterClient(t, c, func(o *goredis.ClusterOptions) {
+		o.ClusterStateReloadInterval = 24 * time.Hour
+		o.DialerRetries = 1
+	})
+	underLoad(t, redis.New(client), keyOf(t, client, c.Masters[0]), func() { c.Masters[0].Kill(t) })
+	require.Contains(t, c.Replicas[0].Do(t, "INFO replication"), "role:master")
+	requireSize(t, "0", c.Replicas[0])
 }

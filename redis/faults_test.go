@@ -189,24 +189,31 @@ func TestGetViaLivesThroughErrors(t *testing.T) {
 	}
 }
 
-// The sentinels replace a master that died under load: GetVia goes on, and the others work again.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	c := testserver.RedisSentinel(t)
 	client := goredis.NewFailoverClient(&goredis.FailoverOptions{MasterName: c.Name, SentinelAddrs: c.Addrs(), ContextTimeoutEnabled: true, DialerRetries: 1})
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	cache := appcache.New[string](redis.New(client), &appcache.Options{Timeout: 200 * time.Millisecond})
+	underLoad(t, redis.New(client), "appcache/key", func() { c.Master.Kill(t) })
+	require.Equal(t, ":0", c.Replica.Do(t, "DBSIZE"))
+}
+
+// underLoad ends the server that has the key of that path while all are used. GetVia goes on, and when another
+// server has taken its place, so do the others.
+func underLoad(t *testing.T, b *redis.Backend, path string, kill func()) {
+	t.Helper()
+	cache := appcache.New[string](b, &appcache.Options{Timeout: 200 * time.Millisecond})
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	for n := range 8 {
+	for g := range 8 {
 		wg.Go(func() {
-			key := appcache.StringKey[string](fmt.Sprint(n % 4))
-			for {
+			for n := g; ; n++ {
 				select {
 				case <-stop:
 					return
 				default:
 				}
+				key := appcache.StringKey[string](fmt.Sprint("load/", n%20))
 				value, err := cache.GetVia(t.Context(), key, 100*time.Millisecond, func(context.Context) (string, error) { return string(key), nil })
 				if err != nil || value != string(key) {
 					t.Errorf("GetVia of %s: %q, %v", key, value, err)
@@ -215,24 +222,27 @@ func TestSentinelFailover(t *testing.T) {
 			}
 		})
 	}
-	const key = appcache.StringKey[string]("key")
+	key := appcache.StringKey[string](strings.TrimPrefix(path, appcache.DefaultPrefix+"/"))
+	at, err := cache.Path(t.Context(), key)
+	require.NoError(t, err)
+	require.Equal(t, path, at)
 	require.NoError(t, cache.Set(t.Context(), key, "old", 0))
-	c.Master.Kill(t)
-	var failed int
+	kill()
+	begin, failed := time.Now(), 0
 	require.Eventually(t, func() bool {
 		err := cache.Set(t.Context(), key, "new", 0)
 		if err != nil {
 			failed++
 		}
 		return err == nil
-	}, 2*time.Minute, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
+	t.Logf("%d calls failed, for %v", failed, time.Since(begin))
 	close(stop)
 	wg.Wait()
 	require.Positive(t, failed, "nothing failed over")
-	value, found, err := cache.Get(t.Context(), key)
-	require.NoError(t, err)
-	require.True(t, found)
+	// On a slow machine those that vote may take others for dead too, which is over soon.
+	var value string
+	require.Eventually(t, func() bool { value, _, err = cache.Get(t.Context(), key); return err == nil }, time.Minute, 10*time.Millisecond)
 	require.Equal(t, "new", value)
-	require.NoError(t, cache.Clear(t.Context()))
-	require.Equal(t, ":0", c.Replica.Do(t, "DBSIZE"))
+	require.Eventually(t, func() bool { return cache.Clear(t.Context()) == nil }, time.Minute, 10*time.Millisecond)
 }
