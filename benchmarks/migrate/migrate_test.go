@@ -5,6 +5,7 @@ package migrate_test
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"github.com/goappcache/appcache/internal/testserver"
 	"github.com/goappcache/appcache/redis"
 )
+
+func TestMain(m *testing.M) { os.Exit(testserver.Main(m, nil)) }
 
 type User struct {
 	Name  string
