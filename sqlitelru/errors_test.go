@@ -314,6 +314,21 @@ func TestFileChangedWhileOpen(t *testing.T) {
 	}
 }
 
+// What can't be read is an error, and the next operation makes a new connection, which sees what there is.
+func TestWALCutOff(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cache.db")
+	b := openFile(t, path, nil)
+	fillWith(t, b, 1200, 2500) // more than SQLite has in memory
+	require.NoError(t, os.Truncate(path+"-wal", 0))
+	_, found, err := b.GetRaw(t.Context(), "600")
+	requireCode(t, 10, err) // SQLITE_IOERR
+	require.False(t, found)
+	set(t, b, "key", "value")
+	requireHit(t, b, "key", "value")
+	require.NoError(t, sqlitelru.Check(b))
+}
+
 func TestDamagedSchema(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "cache.db")
