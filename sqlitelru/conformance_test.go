@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,21 +38,7 @@ func TestConformanceOneConnection(t *testing.T) {
 }
 
 // wrapper is what a user may write around a backend: four methods, and nothing else shows.
-type wrapper struct{ b appcache.RawBackend }
-
-func (w wrapper) GetRaw(ctx context.Context, key string) ([]byte, bool, error) {
-	return w.b.GetRaw(ctx, key)
-}
-
-func (w wrapper) SetRaw(ctx context.Context, key string, value []byte, ttl time.Duration) error {
-	return w.b.SetRaw(ctx, key, value, ttl)
-}
-
-func (w wrapper) InvalidateRaw(ctx context.Context, key string) error {
-	return w.b.InvalidateRaw(ctx, key)
-}
-
-func (w wrapper) Clear(ctx context.Context) error { return w.b.Clear(ctx) }
+type wrapper struct{ appcache.RawBackend }
 
 // With a rollback journal, which a caller's database has unless it asks for another, an exclusive lock
 // keeps readers out too, so that no call is answered.

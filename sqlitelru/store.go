@@ -15,7 +15,7 @@ import (
 )
 
 // This file is about connections: whose turn it is to use one, how long to wait for a locked database,
-// and the calls of the driver. What is in the database is the matter of lru.go.
+// and the calls of the driver. What is in the database is the matter of tx.go.
 
 const (
 	// busyLimit bounds how long a locked database holds up an operation whose context doesn't end.
