@@ -10,7 +10,7 @@ VULNDB    = https://vuln.go.dev
 modules = . $(patsubst %/go.mod,%,$(filter-out tools/%,$(wildcard */go.mod */*/go.mod)))
 
 # In each of them: $(call each,command). It stops at the first that fails.
-each = @set -e; for m in $(modules); do (set -x; cd $$m && $(1)); done
+each = @for m in $(modules); do (set -x; cd $$m && $(1)) || exit 1; done
 
 # The tools are built from tools/go.mod, whose go.sum pins them, and stay in Go's build cache.
 tool = go tool -modfile='$(CURDIR)/tools/go.mod'
@@ -48,22 +48,17 @@ lint:
 	$(call each,go mod tidy -diff)
 	@(set -x; cd tools && go mod tidy -diff)
 	@if grep -n '^toolchain' go.mod; then echo 'go.mod: a toolchain line binds our users; remove it' >&2; exit 1; fi
-	@$(list_dependencies) | diff -u docs/dependencies.txt - || \
+	@sh tools/dependencies.sh | diff -u docs/dependencies.txt - || \
 		{ echo 'packages depend on other modules than before; if that is meant: make dependencies' >&2; exit 1; }
 	@sh tools/vulnerabilities.sh '$(VULNDB)' $(modules)
 
 dependencies:
-	@$(list_dependencies) >docs/dependencies.txt
-
-# Which modules somebody who imports a package builds, one line for each. On one system, since it differs.
-list_dependencies = for p in $$(go list ./... | grep -v -e /internal/ -e /examples/); do \
-	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go list -deps \
-		-f "{{with .Module}}{{if not .Main}}$$p needs {{.Path}}{{end}}{{end}}" $$p | LC_ALL=C sort -u; done
+	sh tools/dependencies.sh >dependencies.out && mv dependencies.out docs/dependencies.txt
 
 fuzz:
-	@set -e; for file in $$(grep -rl '^func Fuzz' --include='*_test.go' .); do \
+	@for file in $$(grep -rl '^func Fuzz' --include='*_test.go' .); do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
-			(set -x; cd $$(dirname $$file) && go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) .); \
+			(set -x; cd $$(dirname $$file) && go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) .) || exit 1; \
 		done; done
 
 # What the library costs beside the bare clients and other caches; two minutes once all is built.

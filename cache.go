@@ -188,7 +188,7 @@ func (c *Cache[V]) get(ctx context.Context, a *address, err error) (value V, fou
 	if outcome == absent {
 		outcome = Miss
 	}
-	if err != nil && errors.Is(err, ErrNoNamespace) {
+	if err != nil && errors.Is(err, errNoToken) {
 		err = nil
 	}
 	return value, outcome == Hit, c.end(ctx, &call, outcome, err)
@@ -258,7 +258,7 @@ func (c *core) write(ctx context.Context, a *address, path string, data []byte, 
 func (c *core) remove(ctx context.Context, call *call, a *address, in func(path string) string) error {
 	defer c.markUnplaced(a)
 	path, err := c.find(ctx, call, a, false)
-	if errors.Is(err, ErrNoNamespace) {
+	if errors.Is(err, errNoToken) {
 		return nil // nothing is stored, and what is loaded now gets a token that is made after this began
 	}
 	if err != nil {

@@ -33,7 +33,8 @@ import (
 // but that of the zero time), and its monotonic clock; that an embedded pointer is nil, in a struct
 // tagged toarray; what omitempty, omitzero and a type's own methods lose, such as the precision of a
 // [math/big.Float]. In an any the type is lost: a struct comes back as a map[string]any, an integer as
-// int64, and of map keys that are then equal one remains.
+// int64 or, where that is too small, as a big.Int, a nil of any type as nil, and of map keys that are then equal one
+// remains.
 //
 // Unmarshal allocates no more than the bytes at hand can fill, but a struct that is mostly empty takes
 // more room than its bytes. Bytes that an enemy wrote may also take long: 65,000 nested tags a minute.

@@ -277,6 +277,7 @@ func refusedTrips() []trip {
 		refuses("25 hours", dated(2000, 25*60*60), badTime), refuses("-25 hours", dated(2000, -25*60*60), badTime),
 		keeps("24 hours", dated(2000, day).UTC()),
 		refuses("in a field", struct{ A struct{ T time.Time } }{struct{ T time.Time }{dated(10_000, 0)}}, badTime),
+		refuses("by name", struct{ A struct{ T *time.Time } }{struct{ T *time.Time }{&zero}}, "A: T: the value has"),
 		refuses("in a slice", []time.Time{zero, dated(10_000, 0)}, badTime), refuses("behind a pointer", []*time.Time{nil, to(dated(10_000, 0))}, badTime),
 		refuses("as a key", map[time.Time]int{dated(10_000, 0): 1}, badTime), refuses("in a map", map[int]time.Time{1: dated(10_000, 0)}, badTime),
 		refuses("in an any", []any{map[string]any{"a": dated(10_000, 0)}}, badTime),

@@ -11,7 +11,8 @@ import (
 
 // Event says how one call of a cache's method went, or one load in the background. It is given to
 // [Options.Observe] when that is over, in its goroutine. A call that panics, because a getter did, is
-// told of before that. So is a load that panics when all its callers have left, which is one event more.
+// told of before that. So is a load that panics when all its callers have left, which is one event more. Path
+// isn't told of, nor a panic of a key's own methods.
 type Event struct {
 	Op       Op
 	Outcome  Outcome
@@ -109,6 +110,9 @@ func (c *core) unwound(ctx context.Context, call *call) {
 
 // wrap is the one place in which errors get the operation and the key.
 func (c *call) wrap(err error) error {
+	if err == errNoToken { //nolint:errorlint // as it is: to a cache over a backend over this one it says nothing
+		err = ErrNoNamespace
+	}
 	if c.key == "" {
 		return fmt.Errorf("appcache: %s: %w", c.op, err)
 	}

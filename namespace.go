@@ -30,7 +30,8 @@ type NamespaceKey interface {
 // Generation("users/54") may be the namespace of all that is cached about user 54.
 //
 // Its token is random and never recurs. It is made when Set or one of the Via methods finds it
-// missing, and never expires. It lives at <path>/@, where no other key can be.
+// missing. It lives at <path>/@, where no other key can be, as an entry that never expires: a store that
+// evicts it drops the namespace, and one that evicts nothing keeps it until InvalidateNamespace.
 type Generation string
 
 func (g Generation) address(int) (address, error) {
@@ -59,6 +60,7 @@ const maxNamespaceDepth = 8
 
 var (
 	errNilNamespace   = errors.New("the namespace is nil")
+	errNoToken        = fmt.Errorf("%w", ErrNoNamespace) // ours: a backend's ErrNoNamespace is no such answer
 	errNamespaceDepth = fmt.Errorf("the namespaces are nested more than %d deep", maxNamespaceDepth)
 )
 
@@ -69,7 +71,7 @@ func namespaceAddress(namespace NamespaceKey, depth int) (address, error) {
 	}
 	a, err := namespace.address(depth + 1)
 	if errors.Is(err, ErrEmptyKey) && depth == 0 {
-		err = fmt.Errorf("of the namespace, %w", err)
+		err = fmt.Errorf("the namespace: %w", err)
 	}
 	return a, err
 }
@@ -106,12 +108,12 @@ func (c *core) token(ctx context.Context, path string, create bool) ([]byte, err
 	k := c.flightKey(path)
 	seen := flight.Seen(k)
 	token, err := c.readToken(ctx, path)
-	if !create || !errors.Is(err, ErrNoNamespace) {
+	if !create || !errors.Is(err, errNoToken) {
 		return token, err
 	}
 	made, err := flight.Call(ctx, k, tokenKind{}, seen, func(ctx context.Context, l *flight.Load, again bool) any {
 		if again {
-			if token, err := c.readToken(ctx, path); !errors.Is(err, ErrNoNamespace) {
+			if token, err := c.readToken(ctx, path); !errors.Is(err, errNoToken) {
 				return newToken{token, err}
 			}
 		}
@@ -143,11 +145,11 @@ func (c *core) readToken(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	if !found {
-		return nil, ErrNoNamespace
+		return nil, errNoToken
 	}
 	var e entry
 	if err := e.open(data); err != nil || e.absent || e.stale() {
-		return nil, ErrNoNamespace
+		return nil, errNoToken
 	}
 	return e.body, nil
 }

@@ -85,6 +85,24 @@ func TestNamespaceTokenThatIsNone(t *testing.T) {
 	}
 }
 
+// A backend that is made over another cache may return what looks like this cache's own answer.
+func TestBackendsErrNoNamespaceIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	other := appcache.New[[]byte](cachetest.NewMemory(), nil)
+	_, errOther := other.Path(t.Context(), likes(likesOf))
+	require.ErrorIs(t, errOther, appcache.ErrNoNamespace)
+	for _, err := range []error{appcache.ErrNoNamespace, errOther} {
+		b := newSpy()
+		b.fail(err, nil, nil)
+		cache := appcache.New[[]byte](b, nil)
+		for _, key := range []appcache.Key[[]byte]{viaKey, likes(likesOf)} {
+			_, _, got := cache.Get(t.Context(), key)
+			require.ErrorIs(t, got, err, "an error became a miss")
+		}
+		require.ErrorIs(t, cache.Invalidate(t.Context(), likes(likesOf)), err, "nothing was removed")
+	}
+}
+
 func TestGeneration(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

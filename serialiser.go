@@ -132,8 +132,11 @@ func (Gob) Marshal(v any) (data []byte, err error) {
 	if err := shape.Of(shape.Gob, reflect.TypeOf(v).Elem()).Check(v); err != nil {
 		return nil, err
 	}
-	if p := reflect.ValueOf(v).Elem(); p.Kind() == reflect.Pointer && p.IsNil() {
-		return nil, errGobNil // which gob would send as a zero value
+	if p := reflect.ValueOf(v).Elem(); p.Kind() == reflect.Pointer {
+		if p.IsNil() {
+			return nil, errGobNil // which gob would send as a zero value
+		}
+		v = p.Interface() // gob panics where it is given a pointer to a pointer to what marshals itself
 	}
 	defer func() {
 		// gob panics where there is a nil pointer that it would have to send.

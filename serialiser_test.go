@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"math"
+	"math/big"
 	"testing"
 	"time"
 
@@ -91,7 +92,16 @@ func TestGob(t *testing.T) {
 	require.NoError(t, err)
 	require.Error(t, appcache.Gob{}.Unmarshal(append(data, data...), new(user)), "two values")
 	require.NoError(t, appcache.Gob{}.Unmarshal(data, new(user)))
+
+	got, err := throughCache(t, appcache.Gob{}, big.NewInt(5))
+	require.NoError(t, err, "what marshals itself, behind a pointer")
+	require.Zero(t, got.Cmp(big.NewInt(5)))
+	at, err := throughCache(t, appcache.Gob{}, &anHour)
+	require.NoError(t, err)
+	require.Equal(t, anHour, *at)
 }
+
+var anHour = time.Hour
 
 func TestSerialiserOf(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/goappcache/appcache/internal/flight"
@@ -58,8 +59,8 @@ import (
 // The store is never in the way: where it can't be read the getter is called, and where the value can't be
 // stored it is returned all the same. [Options.Observe] is told. A store that hangs holds GetVia up until
 // ctx is done, or for [Options.Timeout]. What GetVia itself fails for is a negative TTL, an empty key, a
-// context that is done, and a value that can't be serialised, or can't be deserialised after that, for that
-// is of no use in a cache.
+// context that is done, and a value that can't be serialised (see [CBOR]), or can't be deserialised after that,
+// for that is of no use in a cache.
 func (c *Cache[V]) GetVia(ctx context.Context, key Key[V], ttl time.Duration, getter func(context.Context) (V, error)) (V, error) {
 	if getter == nil {
 		panic("appcache.GetVia: the getter is nil")
@@ -129,7 +130,7 @@ func (c *Cache[V]) setVia(ctx context.Context, call *call, a *address, key Key[V
 		ctx, release := outlive(ctx)
 		defer release()
 		if removeErr := c.remove(ctx, call, a, nil); removeErr != nil {
-			err = removeErr
+			err = fmt.Errorf("an old entry may be served, for it couldn't be removed after the setter: %w", removeErr)
 		}
 	}()
 	if setterErr = setter(ctx, value); setterErr != nil {
@@ -229,7 +230,7 @@ func (c *Cache[V]) loadFor(ctx context.Context, call *call, outcome Outcome, err
 			return *new(V), c.end(ctx, call, Failed, err)
 		}
 		call.err = err
-		if !errors.Is(err, ErrNoNamespace) {
+		if !errors.Is(err, errNoToken) {
 			outcome = Failed // though the call may go well: an outage is no low hit ratio
 		}
 	}

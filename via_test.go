@@ -145,7 +145,9 @@ func TestSetViaThatCannotStore(t *testing.T) {
 		require.False(t, found, "what is old was left there")
 
 		b.fail(nil, errDown, errDown)
-		require.ErrorIs(t, cache.SetVia(ctx, key, []byte("new"), 0, set), errDown)
+		err = cache.SetVia(ctx, key, []byte("new"), 0, set)
+		require.ErrorIs(t, err, errDown)
+		require.ErrorContains(t, err, "couldn't be removed after the setter")
 		b.fail(errDown, errDown, errDown)
 		err = cache.SetVia(ctx, key, []byte("new"), 0, func(context.Context, []byte) error { return errOrigin })
 		require.Equal(t, errOrigin, err)

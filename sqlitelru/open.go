@@ -94,7 +94,7 @@ func fileStore(path string) (*store, error) {
 	s.connect = func(ctx context.Context) (*ownConn, error) {
 		c, err := dial(ctx, uri.String())
 		if err != nil {
-			return nil, fmt.Errorf("sqlitelru: opening %q: %w", path, err)
+			return nil, fmt.Errorf("sqlitelru: opening %q, which must be a file in a folder that is there: %w", path, err)
 		}
 		if err := s.makeFile(ctx, c); err != nil {
 			_ = c.close()

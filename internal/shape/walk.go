@@ -2,6 +2,7 @@ package shape
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"time"
 )
@@ -13,6 +14,7 @@ import (
 const (
 	maxNesting  = 65000 // levels: as deep as cbor decodes, less some for what is at the bottom and isn't walked
 	maxPointers = 1000  // pointers to pointers, with no level between them
+	namedLevels = 10    // from which errors name the fields
 )
 
 var (
@@ -93,6 +95,9 @@ func (p *plan) check(v reflect.Value, here place) error {
 		}
 		for i := 0; err == nil && i < len(p.fields); i++ {
 			err = p.fields[i].check(v.Field(p.fields[i].index), below)
+			if err != nil && !errors.Is(err, errCyclic) && here.level < namedLevels {
+				err = fmt.Errorf("%s: %w", v.Type().Field(p.fields[i].index).Name, err)
+			}
 		}
 	}
 	return err
