@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -245,6 +247,8 @@ func (s *soak) drop(ctx context.Context, cache *appcache.Cache[soaked], all bool
 
 // outcomeOf returns of what kind an error is.
 func outcomeOf(err error) string {
+	var number syscall.Errno
+	var network net.Error
 	switch {
 	case err == nil:
 		return ""
@@ -252,6 +256,10 @@ func outcomeOf(err error) string {
 		return ": deadline exceeded"
 	case errors.Is(err, cachetest.ErrFault):
 		return ": injected fault"
+	case errors.As(err, &number):
+		return ": " + number.Error()
+	case errors.As(err, &network) && network.Timeout():
+		return ": i/o timeout"
 	}
 	for errors.Unwrap(err) != nil {
 		err = errors.Unwrap(err)

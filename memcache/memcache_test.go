@@ -482,6 +482,26 @@ func TestClearIsForbidden(t *testing.T) {
 	}
 }
 
+// TestFullServer: a server that doesn't evict refuses an entry that has no room, and deletes the one that was there.
+func TestFullServer(t *testing.T) {
+	t.Parallel()
+	b := open(t, testserver.Memcached(t, "-M", "-m", "2").Addr)
+	large := make([]byte, 200_000)
+	require.NoError(t, b.SetRaw(t.Context(), "k", []byte("old"), 0))
+	for i := 0; b.SetRaw(t.Context(), fmt.Sprint(i), large, 0) == nil; i++ {
+		require.Less(t, i, 20, "it is never full")
+	}
+	_, found, err := b.GetRaw(t.Context(), "k")
+	require.NoError(t, err)
+	require.True(t, found)
+	require.ErrorContains(t, b.SetRaw(t.Context(), "k", large, 0), "out of memory")
+	_, found, err = b.GetRaw(t.Context(), "k")
+	require.NoError(t, err)
+	require.False(t, found, "the old entry goes on being served")
+	require.NoError(t, b.InvalidateRaw(t.Context(), "0"))
+	require.NoError(t, b.SetRaw(t.Context(), "k", large, 0), "there is room")
+}
+
 func TestClearOfAFullServer(t *testing.T) {
 	t.Parallel()
 	server := testserver.Memcached(t, "-M", "-m", "2", "-I", "512k")

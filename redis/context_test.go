@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -128,6 +129,31 @@ func TestCancelWhileServerHangs(t *testing.T) {
 }
 
 // Without ContextTimeoutEnabled the client looks at the context when its own timeout is over.
+func TestServerHangsWithoutDeadline(t *testing.T) {
+	t.Parallel()
+	for _, m := range methods {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			s := testserver.Redis(t)
+			const readTimeout = 100 * time.Millisecond
+			b := redis.New(newClient(t, s.Addr, func(o *goredis.Options) {
+				o.ReadTimeout = readTimeout
+			}))
+			together(t, 5, func() error { return b.SetRaw(t.Context(), "key", nil, 0) }) // opens connections
+			s.Pause(t)
+			begin := time.Now()
+			err := m.call(t.Context(), b)
+			var timeout net.Error
+			require.ErrorAs(t, err, &timeout)
+			require.True(t, timeout.Timeout())
+			require.NotErrorIs(t, err, context.DeadlineExceeded, "no context is over")
+			require.GreaterOrEqual(t, time.Since(begin), readTimeout)
+			s.Resume(t)
+			require.NoError(t, m.call(t.Context(), b))
+		})
+	}
+}
+
 func TestContextTimeoutNotEnabled(t *testing.T) {
 	t.Parallel()
 	s := testserver.Redis(t)

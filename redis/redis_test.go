@@ -269,12 +269,18 @@ func TestFullServer(t *testing.T) {
 	t.Parallel()
 	s := testserver.Redis(t)
 	b := redis.New(newClient(t, s.Addr))
+	require.NoError(t, b.SetRaw(t.Context(), "key", []byte("old"), 0))
 	s.Do(t, "CONFIG SET maxmemory 1")
-	err := b.SetRaw(t.Context(), "key", []byte("value"), 0)
+	err := b.SetRaw(t.Context(), "key", []byte("new"), 0)
 	require.True(t, goredis.IsOOMError(err), "got %v", err)
-	_, found, err := b.GetRaw(t.Context(), "key")
+	value, found, err := b.GetRaw(t.Context(), "key")
 	require.NoError(t, err)
-	require.False(t, found)
+	require.True(t, found)
+	require.Equal(t, "old", string(value))
+	require.NoError(t, b.InvalidateRaw(t.Context(), "key"))
+	require.NoError(t, b.Clear(t.Context()))
+	s.Do(t, "CONFIG SET maxmemory 0")
+	require.NoError(t, b.SetRaw(t.Context(), "key", []byte("new"), 0))
 }
 
 // AllocsPerRun can't be used beside parallel tests.
