@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goappcache/appcache/internal/testserver"
 	"github.com/goappcache/appcache/sqlitelru"
 )
 
@@ -28,7 +29,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	sqlitelru.InMemoryDB() // is never closed
+	os.Exit(testserver.Main(m, nil))
 }
 
 // child returns the command that runs a job in another process.
