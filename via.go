@@ -171,9 +171,18 @@ func (c *Cache[V]) storeVia(ctx context.Context, call *call, w *flight.Writer, a
 const grace = time.Second
 
 // outlive returns a context that ends some time after ctx does, and what must be called when it isn't
-// needed any more.
-func outlive(ctx context.Context) (context.Context, func()) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+// needed any more. It has a deadline where there can be one, which is all that go-redis heeds while it reads.
+func outlive(ctx context.Context) (longer context.Context, release func()) {
+	unending := context.WithoutCancel(ctx)
+	if ctx.Err() != nil {
+		return context.WithTimeout(unending, grace)
+	}
+	var cancel context.CancelFunc
+	if deadline, ok := ctx.Deadline(); ok {
+		longer, cancel = context.WithDeadline(unending, deadline.Add(grace))
+	} else {
+		longer, cancel = context.WithCancel(unending)
+	}
 	stop := context.AfterFunc(ctx, func() {
 		select {
 		case <-time.After(grace):
@@ -226,7 +235,10 @@ func (c *Cache[V]) getVia(ctx context.Context, key Key[V], from origin[V]) (V, e
 // store couldn't be asked.
 func (c *Cache[V]) loadFor(ctx context.Context, call *call, outcome Outcome, err error, seen uint64, l *load[V]) (V, error) {
 	if err != nil {
-		if ctx.Err() != nil {
+		if over := ctx.Err(); over != nil {
+			if !errors.Is(err, over) {
+				err = fmt.Errorf("%w: %w", over, err)
+			}
 			return *new(V), c.end(ctx, call, Failed, err)
 		}
 		call.err = err

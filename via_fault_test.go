@@ -62,6 +62,26 @@ func requireFresh(t *testing.T, b *spy) {
 	requireStored(t, cache, "v")
 }
 
+// breaksAtTheEnd is a store whose connection breaks when the caller's context ends.
+type breaksAtTheEnd struct {
+	appcache.RawBackend
+	end context.CancelFunc
+}
+
+func (b breaksAtTheEnd) GetRaw(context.Context, string) ([]byte, bool, error) {
+	b.end()
+	return nil, false, errDown
+}
+
+func TestGetViaReturnsTheContextsError(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cache := appcache.New[[]byte](breaksAtTheEnd{cachetest.NewMemory(), cancel}, nil)
+	_, err := cache.GetVia(ctx, viaKey, 0, func(context.Context) ([]byte, error) { return []byte("v"), nil })
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, errDown)
+}
+
 // Whatever goes wrong in a load, every caller who waits is told at once, and nothing is left. A bubble
 // ends only when no goroutine is left in it.
 func TestFaults(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goappcache/appcache"
 	"github.com/goappcache/appcache/internal/testserver"
 	"github.com/goappcache/appcache/redis"
 )
@@ -249,4 +250,23 @@ func together(t *testing.T, n int, call func() error) {
 	for range n {
 		require.NoError(t, <-errs)
 	}
+}
+
+// What SetVia does after its context has ended has a deadline, which is all that ends a read of go-redis: without
+// one it would take as long as ReadTimeout.
+func TestSetViaEndsSoonAfterItsContext(t *testing.T) {
+	t.Parallel()
+	server := testserver.Redis(t)
+	client := goredis.NewClient(&goredis.Options{Addr: server.Addr, ContextTimeoutEnabled: true, ReadTimeout: 5 * time.Minute})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	cache := appcache.New[string](redis.New(client), nil)
+	const key = appcache.StringKey[string]("key")
+	require.NoError(t, cache.Set(t.Context(), key, "old", 0))
+	server.Pause(t)
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := cache.SetVia(ctx, key, "new", 0, func(context.Context, string) error { return nil })
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(begin), time.Minute)
 }
