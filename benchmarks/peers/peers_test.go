@@ -70,6 +70,7 @@ func start(tb testing.TB) servers {
 		memcache: gomemcache.New(addr),
 	}
 	s.memcache.MaxIdleConns = 64
+	s.memcache.Timeout = 10 * time.Second // the machine may be busy with the goroutines
 	opened, err := memcache.Open(nil, addr)
 	require.NoError(tb, err)
 	s.opened = opened

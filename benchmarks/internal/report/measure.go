@@ -37,8 +37,11 @@ type Samples struct {
 	Allocs []float64 // made in an operation
 }
 
+// maxTries is how often a turn is tried in which an operation fails.
+const maxTries = 3
+
 // Measure runs the candidates in turns, for as many rounds as -benchtime says ("20x"), and keeps what it
-// finds in r. An error fails b.
+// finds in r. A turn with an error is repeated; one that goes on having some fails b.
 func (r *Report) Measure(b *testing.B, g Group) {
 	b.Helper()
 	if g.Goroutines == 0 {
@@ -57,9 +60,20 @@ func (r *Report) Measure(b *testing.B, g Group) {
 		for k := range g.Candidates {
 			i := (k + n) % len(g.Candidates) // none always goes first
 			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			took := run(b, g, g.Candidates[i], batches[i])
-			runtime.ReadMemStats(&after)
+			var took time.Duration
+			for try := 1; ; try++ { // one timeout on a busy machine isn't to be the end of half an hour
+				runtime.ReadMemStats(&before)
+				var err error
+				took, err = run(g, g.Candidates[i], batches[i])
+				runtime.ReadMemStats(&after)
+				if err == nil {
+					break
+				}
+				b.Logf("%s: %s, try %d: %v", g.Name, g.Candidates[i].Name, try, err)
+				if try == maxTries {
+					b.FailNow()
+				}
+			}
 			ops := float64(batches[i] * g.Goroutines)
 			s := &samples[i]
 			s.NS = append(s.NS, float64(took)/ops)
@@ -81,17 +95,19 @@ func (r *Report) Measure(b *testing.B, g Group) {
 // batch returns how often a goroutine has to run c until that takes as long as it should.
 func batch(b *testing.B, g Group, c Candidate) int {
 	b.Helper()
-	run(b, g, c, 1) // the first time is never the usual one
-	for n := 1; ; n *= 4 {
-		if took := run(b, g, c, n); took >= g.Batch/4 || n > 1<<24 {
+	_, err := run(g, c, 1) // the first time is never the usual one
+	for n := 1; err == nil; n *= 4 {
+		var took time.Duration
+		if took, err = run(g, c, n); err == nil && (took >= g.Batch/4 || n > 1<<24) {
 			return max(1, int(float64(n)*float64(g.Batch)/float64(took)))
 		}
 	}
+	b.Fatalf("%s: %s: %v", g.Name, c.Name, err)
+	return 0
 }
 
 // run runs c n times in each goroutine, and returns how long that took.
-func run(b *testing.B, g Group, c Candidate, n int) time.Duration {
-	b.Helper()
+func run(g Group, c Candidate, n int) (took time.Duration, err error) {
 	repeat := func() error {
 		for range n {
 			if err := c.Run(); err != nil {
@@ -100,7 +116,6 @@ func run(b *testing.B, g Group, c Candidate, n int) time.Duration {
 		}
 		return nil
 	}
-	var err error
 	begin := time.Now()
 	if g.Goroutines == 1 {
 		err = repeat()
@@ -113,11 +128,7 @@ func run(b *testing.B, g Group, c Candidate, n int) time.Duration {
 		wg.Wait()
 		err = errors.Join(errs...)
 	}
-	took := time.Since(begin)
-	if err != nil {
-		b.Fatalf("%s: %s: %v", g.Name, c.Name, err)
-	}
-	return took
+	return time.Since(begin), err
 }
 
 // Ratios divides a by b, round by round.
