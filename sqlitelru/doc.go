@@ -1,0 +1,81 @@
+// Package sqlitelru keeps cache entries in SQLite: in a file that several processes may share, in a
+// database of the caller's, or in memory. It is a strict LRU cache.
+//
+// [Open] makes a [Backend] over a file, [New] one over a [sql.DB] or over the in-memory database of
+// the process. Give it to appcache.New. The driver is modernc.org/sqlite, which needs no cgo.
+//
+// # LRU
+//
+// When there is no room for a new entry, an entry whose TTL is over goes first, and else the one that
+// was least recently read or written. Within a process that is exact, for all backends over one
+// *sql.DB or over the in-memory database together: an entry is never evicted while one that was used
+// longer ago stays. Only where more than 1000 entries were overwritten to live longer, and would be
+// over by now if they hadn't been, it may take some evictions more until one whose TTL is over is
+// found.
+//
+// A read that had to write would be slow, so what was used when is noted in memory, and written
+// together for many reads: before the eviction that needs it, when some thousands of entries are
+// noted, and by the first operation that finds a note of a second ago. So between processes that
+// share a file, and between two calls of [Open] for one file, recency lags by at most a second of
+// use. No goroutine does that: an idle process keeps its notes until its next operation or
+// [Backend.Close]. A process that dies loses notes, and never an entry.
+//
+// # Limits
+//
+// [Options].MaxSize bounds the entries and [Options].MaxBytes the bytes of all keys and values. No Set
+// of a new entry, or of another length, leaves more than that behind. Where backends with different
+// limits share a database each enforces its own, so the smallest wins. A database that holds more than
+// the limit when it is opened is brought down in steps, 1000 entries with [New] or [Open] and 64 with
+// every Set, so that none takes long. A value that can't fit even alone, or is longer than the
+// 1,000,000,000 bytes that SQLite takes for one row, is an error that wraps appcache.ErrTooLarge, and
+// what was stored stays.
+//
+// The cost of an operation doesn't grow with the number of entries, but for one: once in as many
+// evictions as a sixteenth of the entries, or 65,536, the use of all of them is looked through, 8 bytes
+// for each.
+//
+// The memory that is held beside SQLite's, whose page cache takes 2 MiB for each connection, is
+// bounded too: the notes of at most 131,072 reads, a queue of 65,536 entries that go next, as many
+// slots that are free, some copies while notes are written, and up to 8 MiB, 16 to 32 bytes an entry,
+// that say where keys are. All that is less than 24 MiB for a database of any size, and about 1 MiB
+// with the default MaxSize.
+//
+// # Files and processes
+//
+// A file is in WAL mode with synchronous=NORMAL: whatever kills a process, the file stays whole and
+// every Set that returned is in it; when the machine itself dies the last ones may be missing. Two
+// more files, with -wal and -shm at the end of their names, belong to it while it is open, and the
+// WAL may grow to 32 MiB and more. Open touches nothing but an empty file and one that it has made: for any
+// other it returns an error. A file that is deleted stays that of the processes that have it open; delete
+// all three, when no process has.
+//
+// When a quarter of a file and more than 1 MiB are free, as after Clear or under a lower limit, it gets
+// smaller by up to 64 pages of 4 KiB, which takes some milliseconds, with each of the next Sets. Less
+// than that it keeps for entries to come, and so do a caller's database and the one in memory always.
+//
+// [New] puts four tables and an index, all named appcache_…, beside what is in the caller's database.
+// It changes no setting of it, borrows one connection for each operation, and never closes it. So it
+// must not be used by a goroutine that holds the only connection of the pool, as an open transaction or
+// open rows do with SetMaxOpenConns(1); until its context ends it would wait for itself. The database
+// ":memory:" is private to its connection and works with SetMaxOpenConns(1) only.
+//
+// # In memory
+//
+// All backends that New(nil, …) makes share one in-memory database, [InMemoryDB], and their entries.
+// SQLite lets it grow to 1 GiB; where that could be too little, set MaxBytes well below. First use it
+// outside of testing/synctest: a *sql.DB has a goroutine of its own, and a bubble can't end before that.
+//
+// # Concurrency
+//
+// Everything here is safe for concurrent use. The operations on a file, and those in memory, follow
+// one another on one connection; in a caller's database reads run side by side. When another process
+// or transaction holds a lock an operation tries again until its context ends, and for ten seconds at
+// most. It can watch the context only between its tries, so leave the busy_timeout of a caller's
+// database at 0 or short: SQLite itself waits that long, and can't be interrupted in it.
+//
+// # Errors
+//
+// Errors of SQLite come back as they are, so errors.As finds the *sqlite.Error. A locked, full,
+// read-only or damaged database is an error and never a miss. An error about a damaged file says that
+// it may be deleted; the next operation then makes it anew.
+package sqlitelru
