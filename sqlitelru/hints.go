@@ -54,7 +54,7 @@ func (s *store) overwrite(c conn, e entry) (done bool, err error) {
 		return false, nil
 	}
 	n, err := c.change(quick, `UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'')
-		WHERE id = ? AND +key = ? AND length(value) = ? AND ifnull(due, 9223372036854775807) BETWEEN ? AND ?`,
+		WHERE id = ? AND +key = ? AND length(value) = ? AND ifnull(due, `+neverText+`) BETWEEN ? AND ?`,
 		e.expires, e.value, id, e.key, int64(len(e.value)), e.now+1, e.expires)
 	if err != nil || n == 0 {
 		return false, err

@@ -96,7 +96,7 @@ func (t *tx) expired() (slot, error) {
 		if again {
 			return slot{}, nil
 		}
-		if err := t.c.exec(quick, `UPDATE appcache_entries SET due = nullif(expires, 9223372036854775807) WHERE due < expires AND id IN (SELECT id
+		if err := t.c.exec(quick, `UPDATE appcache_entries SET due = nullif(expires, `+neverText+`) WHERE due < expires AND id IN (SELECT id
 			FROM appcache_entries WHERE due <= ? ORDER BY due LIMIT ?)`, t.now, int64(dueMax)); err != nil {
 			return slot{}, err
 		}

@@ -24,13 +24,24 @@ import (
 // Time is measured in stamps: microseconds of the wall clock, but each one more than the last, also
 // when the clock is put back.
 
-// never is the microsecond in which an entry without a TTL expires.
-const never = math.MaxInt64
+// never is the microsecond in which an entry without a TTL expires. Its due is NULL, which the index leaves out.
+const (
+	never     = math.MaxInt64
+	neverText = "9223372036854775807"
+)
 
 // An entry is what is to be stored.
 type entry struct {
 	key, value   []byte
 	now, expires int64 // microseconds of the wall clock
+}
+
+// firstDue is the due of an entry that isn't due sooner than it expires.
+func (e entry) firstDue() any {
+	if e.expires == never {
+		return nil
+	}
+	return e.expires
 }
 
 // A tx is a transaction that writes, begun for a key or for none.
@@ -93,7 +104,7 @@ func (s *store) transaction(ctx context.Context, c conn, key []byte, now int64, 
 func (t *tx) run(f func(*tx) error) error {
 	t.stamp = t.s.tick(t.now)
 	if t.key != nil {
-		row, err := ints(t.c, "SELECT id, length(key) + length(value), ifnull(due, 9223372036854775807) FROM appcache_entries WHERE key = ?", t.key)
+		row, err := ints(t.c, "SELECT id, length(key) + length(value), ifnull(due, "+neverText+") FROM appcache_entries WHERE key = ?", t.key)
 		if err != nil {
 			return err
 		}
@@ -154,16 +165,16 @@ func (t *tx) put(e entry) error {
 		if e.now < t.due && t.due <= e.expires {
 			return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'') WHERE id = ?", e.expires, e.value, t.id)
 		}
-		return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, due = nullif(?, 9223372036854775807), value = ifnull(?, x'') WHERE id = ?", e.expires, e.expires, e.value, t.id)
+		return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, due = ?, value = ifnull(?, x'') WHERE id = ?", e.expires, e.firstDue(), e.value, t.id)
 	}
 
 	t.entries++
 	var err error
 	if t.spare != 0 {
 		t.id, t.spare = t.spare, 0
-		err = t.c.exec(quick, "UPDATE appcache_entries SET key = ?, expires = ?, due = nullif(?, 9223372036854775807), value = ifnull(?, x'') WHERE id = ?", e.key, e.expires, e.expires, e.value, t.id)
+		err = t.c.exec(quick, "UPDATE appcache_entries SET key = ?, expires = ?, due = ?, value = ifnull(?, x'') WHERE id = ?", e.key, e.expires, e.firstDue(), e.value, t.id)
 	} else if t.id, err = t.freeSlot(); err == nil {
-		err = t.c.exec(quick, "INSERT INTO appcache_entries (id, key, expires, due, value) VALUES (?, ?, ?, nullif(?, 9223372036854775807), ifnull(?, x''))", t.id, e.key, e.expires, e.expires, e.value)
+		err = t.c.exec(quick, "INSERT INTO appcache_entries (id, key, expires, due, value) VALUES (?, ?, ?, ?, ifnull(?, x''))", t.id, e.key, e.expires, e.firstDue(), e.value)
 	}
 	if err != nil {
 		return err
