@@ -10,10 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/eko/gocache/lib/v4/cache"
-	"github.com/eko/gocache/lib/v4/marshaler"
-	"github.com/eko/gocache/lib/v4/store"
-	gocacheredis "github.com/eko/gocache/store/redis/v4"
 	gorediscache "github.com/go-redis/cache/v9"
 	"github.com/maypok86/otter/v2"
 	goredis "github.com/redis/go-redis/v9"
@@ -21,10 +17,10 @@ import (
 	"github.com/redis/rueidis/rueidisaside"
 	"github.com/stretchr/testify/require"
 	"github.com/viccon/sturdyc"
-	"github.com/vmihailenco/msgpack/v5"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/goappcache/appcache"
+	"github.com/goappcache/appcache/benchmarks/peers"
 	"github.com/goappcache/appcache/redis"
 )
 
@@ -118,34 +114,21 @@ func onGoRedisCache(client *goredis.Client) subject {
 	}
 }
 
-// gocacheKey brings along what loads it, for a loadable cache has one function for all keys.
-type gocacheKey struct {
-	text string
-	load loader
-}
-
-func (k gocacheKey) GetCacheKey() string { return "gocache/" + k.text }
-
 func onGocache(t *testing.T, client *goredis.Client) subject {
 	t.Helper()
 	const ttl = 500 * time.Millisecond
-	loadable := cache.NewLoadable(func(ctx context.Context, key any) (any, []store.Option, error) {
-		value, err := key.(gocacheKey).load(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		data, err := msgpack.Marshal(value)
-		return data, nil, err
-	}, cache.New[any](gocacheredis.NewRedis(client, store.WithExpiration(ttl))))
-	t.Cleanup(func() { _ = loadable.Close() })
-	marshal := marshaler.New(loadable)
+	marshal, closing := peers.LoadableGocache[[]string](client, ttl)
+	t.Cleanup(func() { _ = closing() })
+	keyOf := func(key string, load loader) peers.GocacheKey[[]string] {
+		return peers.GocacheKey[[]string]{Text: "gocache/" + key, Load: load}
+	}
 	return subject{
 		name: "eko/gocache", module: "github.com/eko/gocache/lib/v4", notFound: errNotFound, over: ttl,
 		via: func(ctx context.Context, key string, load loader) (value []string, err error) {
-			_, err = marshal.Get(ctx, gocacheKey{key, load}, &value)
+			_, err = marshal.Get(ctx, keyOf(key, load), &value)
 			return value, err
 		},
-		invalidate: func(ctx context.Context, key string) error { return marshal.Delete(ctx, gocacheKey{text: key}) },
+		invalidate: func(ctx context.Context, key string) error { return marshal.Delete(ctx, keyOf(key, nil)) },
 	}
 }
 

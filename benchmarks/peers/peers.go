@@ -194,44 +194,50 @@ func GoRedisCache[V any](client goredis.UniversalClient, compress bool) Peer[V] 
 	}
 }
 
-// Gocache is github.com/eko/gocache: its marshaler, which writes msgpack, over its loadable cache and its store of
-// Redis. It stores what was loaded in a goroutine, which closing ends, after the caller has gone on.
-func Gocache[V any](client goredis.UniversalClient) (p Peer[V], closing func() error) {
+// LoadableGocache is github.com/eko/gocache: its marshaler, which writes msgpack, over its loadable cache and its store
+// of Redis. Its keys are a GocacheKey. It stores what was loaded in a goroutine, which closing ends, after the caller
+// has gone on.
+func LoadableGocache[V any](client goredis.UniversalClient, ttl time.Duration) (marshal *marshaler.Marshaler, closing func() error) {
 	loadable := cache.NewLoadable(func(ctx context.Context, key any) (any, []store.Option, error) {
-		value, err := key.(gocacheKey[V]).load(ctx)
+		value, err := key.(GocacheKey[V]).Load(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
 		data, err := msgpack.Marshal(value)
 		return data, nil, err
-	}, cache.New[any](gocacheredis.NewRedis(client, store.WithExpiration(TTL))))
-	marshal := marshaler.New(loadable)
-	get := func(ctx context.Context, key gocacheKey[V]) (value V, err error) {
+	}, cache.New[any](gocacheredis.NewRedis(client, store.WithExpiration(ttl))))
+	return marshaler.New(loadable), loadable.Close
+}
+
+// GocacheKey brings along what loads it, for a loadable cache has one function for all keys.
+type GocacheKey[V any] struct {
+	Text string
+	Load func(context.Context) (V, error)
+}
+
+// GetCacheKey is how gocache asks for the text of a key.
+func (k GocacheKey[V]) GetCacheKey() string { return k.Text }
+
+// Gocache is LoadableGocache.
+func Gocache[V any](client goredis.UniversalClient) (p Peer[V], closing func() error) {
+	marshal, closing := LoadableGocache[V](client, TTL)
+	get := func(ctx context.Context, key GocacheKey[V]) (value V, err error) {
 		_, err = marshal.Get(ctx, key, &value)
 		return value, err
 	}
 	return Peer[V]{
 		Name: "eko/gocache",
 		Get: func(ctx context.Context, key string) (V, error) {
-			return get(ctx, gocacheKey[V]{key, func(context.Context) (value V, err error) { return value, ErrMiss }})
+			return get(ctx, GocacheKey[V]{key, func(context.Context) (value V, err error) { return value, ErrMiss }})
 		},
 		Set: func(ctx context.Context, key string, value V) error {
-			return marshal.Set(ctx, gocacheKey[V]{text: key}, value)
+			return marshal.Set(ctx, GocacheKey[V]{Text: key}, value)
 		},
 		Via: func(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
-			return get(ctx, gocacheKey[V]{key, load})
+			return get(ctx, GocacheKey[V]{key, load})
 		},
-	}, loadable.Close
+	}, closing
 }
-
-// gocacheKey brings along what loads it, for a loadable cache has one function for all keys.
-type gocacheKey[V any] struct {
-	text string
-	load func(context.Context) (V, error)
-}
-
-// GetCacheKey is how gocache asks for the text of a key.
-func (k gocacheKey[V]) GetCacheKey() string { return k.text }
 
 // Rueidisaside is github.com/redis/rueidis/rueidisaside, with the library's own codec. It keeps what was read in the
 // memory of the process until the server says that it has changed.
