@@ -269,7 +269,8 @@ func TestFileChangedWhileOpen(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "cache.db")
 			b, err := sqlitelru.Open(path, nil)
 			require.NoError(t, err)
-			fillWith(t, b, 1200, 2500) // more than SQLite has in memory
+			fillWith(t, b, 1200, 2500)
+			forgetPages(t, b)
 			if tt.name != "another file in its place" {
 				_, err = sqlitelru.Query(b, "PRAGMA wal_checkpoint(TRUNCATE)")
 				require.NoError(t, err)
@@ -319,7 +320,8 @@ func TestWALCutOff(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "cache.db")
 	b := openFile(t, path, nil)
-	fillWith(t, b, 1200, 2500) // more than SQLite has in memory
+	fillWith(t, b, 1200, 2500)
+	forgetPages(t, b)
 	require.NoError(t, os.Truncate(path+"-wal", 0))
 	_, found, err := b.GetRaw(t.Context(), "600")
 	requireCode(t, 10, err) // SQLITE_IOERR

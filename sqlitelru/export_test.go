@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"modernc.org/sqlite"
 )
 
 // Exec runs statements on the connection that b uses.
@@ -23,6 +25,15 @@ func Query(b *Backend, query string) (v driver.Value, err error) {
 		return err
 	})
 	return v, err
+}
+
+// PagesMissed returns how many pages weren't in the page cache of the connection that b has.
+func PagesMissed(b *Backend) (n int, err error) {
+	err = b.store.do(context.Background(), true, func(c conn) error {
+		n, _, err = c.(*ownConn).driver.(sqlite.DBStatus).Status(sqlite.DBStatusCacheMiss, false)
+		return err
+	})
+	return n, err
 }
 
 // Touches returns how many touches aren't written yet.

@@ -3,6 +3,7 @@ package sqlitelru_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -296,5 +297,20 @@ func hammer(t *testing.T, all ...*sqlitelru.Backend) {
 	}
 	for _, b := range all {
 		require.NoError(t, sqlitelru.Check(b))
+	}
+}
+
+// All databases of a process share one page cache. Up to 16 MiB a cache keeps its pages in it, and doesn't take those
+// of the caller's database. In processes of their own, for that of the tests has many databases.
+func TestPageCache(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"", filepath.Join(t.TempDir(), "cache.db")} {
+		out, err := child(t, "pages", t.TempDir(), file).Output()
+		require.NoError(t, err)
+		var own, callers int
+		_, err = fmt.Sscan(string(out), &own, &callers)
+		require.NoError(t, err)
+		require.Less(t, own, 20, "of 1700 pages of the cache")
+		require.Less(t, callers, 20, "of 250 pages of the caller's")
 	}
 }

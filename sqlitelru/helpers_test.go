@@ -66,6 +66,13 @@ func beginOn(t testing.TB, db *sql.DB, kind string) *sql.Conn {
 	return conn
 }
 
+// forgetPages empties the page cache, so that b reads from its files again.
+func forgetPages(t testing.TB, b *sqlitelru.Backend) {
+	t.Helper()
+	_, err := sqlitelru.Query(b, "PRAGMA shrink_memory")
+	require.NoError(t, err)
+}
+
 func set(t testing.TB, b *sqlitelru.Backend, key, value string) {
 	t.Helper()
 	require.NoError(t, b.SetRaw(t.Context(), key, []byte(value), 0))

@@ -2,8 +2,10 @@ package sqlitelru_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"modernc.org/sqlite"
 
 	"github.com/goappcache/appcache/internal/testserver"
 	"github.com/goappcache/appcache/sqlitelru"
@@ -102,6 +105,62 @@ var childJobs = map[string]func(ctx context.Context, args []string) error{
 				}
 			}
 		}
+	},
+
+	// pages: has a caller's database of 1 MB in the folder args[0] and then a cache of 5 MB, in memory or where args[1]
+	// says, reads both, and prints how many pages are missing from memory when they are read again.
+	"pages": func(ctx context.Context, args []string) error {
+		db, err := sql.Open("sqlite", args[0]+"/callers.db")
+		if err != nil {
+			return err
+		}
+		db.SetMaxOpenConns(1)
+		if _, err := db.ExecContext(ctx, `CREATE TABLE callers (value BLOB); WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1
+			FROM n WHERE id < 1000) INSERT INTO callers SELECT zeroblob(1000) FROM n`); err != nil {
+			return err
+		}
+		b, err := sqlitelru.New(nil, nil)
+		if args[1] != "" {
+			b, err = sqlitelru.Open(args[1], nil)
+		}
+		if err != nil {
+			return err
+		}
+		for i := range 5000 {
+			if err := b.SetRaw(ctx, fmt.Sprint(i), make([]byte, 1000), 0); err != nil {
+				return err
+			}
+		}
+		read := func() error {
+			for i := range 5000 {
+				if _, found, err := b.GetRaw(ctx, fmt.Sprint(i)); !found || err != nil {
+					return fmt.Errorf("entry %d: %w", i, cmp.Or(err, errors.New("a miss")))
+				}
+			}
+			var sum int64
+			return db.QueryRowContext(ctx, "SELECT sum(length(value)) FROM callers WHERE value <> 'x'").Scan(&sum)
+		}
+		var own, callers [2]int
+		for i := range 2 {
+			if err := read(); err != nil {
+				return err
+			}
+			if own[i], err = sqlitelru.PagesMissed(b); err != nil {
+				return err
+			}
+			conn, err := db.Conn(ctx)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(conn.Raw(func(c any) error {
+				callers[i], _, err = c.(sqlite.DBStatus).Status(sqlite.DBStatusCacheMiss, false)
+				return err
+			}), conn.Close()); err != nil {
+				return err
+			}
+		}
+		_, err = fmt.Println(own[1]-own[0], callers[1]-callers[0])
+		return err
 	},
 
 	// lock: begins a transaction on the file at args[0], writes a lot in it, says so, and waits to be killed.

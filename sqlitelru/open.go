@@ -20,6 +20,11 @@ const (
 	version = 1
 
 	memoryName = "appcache_memory"
+
+	// All databases of a process share their page caches: the driver is built so. One that reads more than its own
+	// takes pages from those that are idle, which may never get them back. With this a cache of up to 16 MiB does
+	// not, and is read from memory.
+	pageCache = "cache_size = -16384" // KiB, and not pages
 )
 
 const schema = `
@@ -57,6 +62,9 @@ var memory = sync.OnceValue(func() *store {
 	s.connect = func(ctx context.Context) (*ownConn, error) {
 		c, err := dial(ctx, dsn)
 		if err != nil {
+			return nil, err
+		}
+		if err := c.exec(ctx, "PRAGMA "+pageCache); err != nil {
 			return nil, err
 		}
 		return c, s.makeTables(ctx, c, "")
@@ -146,8 +154,8 @@ func (s *store) setUp(ctx context.Context, c *ownConn) error {
 	if readOnly, err := c.driver.IsReadOnly("main"); readOnly || err != nil {
 		return errors.Join(errors.New("the file is read-only, and a cache writes also when it is read"), err)
 	}
-	// The last bounds how often a COMMIT has to copy the WAL into the file.
-	for _, pragma := range []string{"journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 8000"} {
+	// wal_autocheckpoint bounds how often a COMMIT has to copy the WAL into the file.
+	for _, pragma := range []string{"journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 8000", pageCache} {
 		if err := c.exec(ctx, "PRAGMA "+pragma); err != nil {
 			return err
 		}
