@@ -1,22 +1,19 @@
 package sqlite_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/goappcache/appcache/benchmarks/internal/report"
-	"github.com/goappcache/appcache/benchmarks/sqlite"
 	"github.com/goappcache/appcache/sqlitelru"
 )
 
@@ -29,6 +26,13 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if *serve {
+		if err := work(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *write == "" {
 		os.Exit(m.Run())
 	}
@@ -37,105 +41,48 @@ func TestMain(m *testing.M) {
 
 var modules = []string{"modernc.org/sqlite", "github.com/mattn/go-sqlite3", "go.etcd.io/bbolt"}
 
-const (
-	benchEntries = 10_000
-	benchTTL     = time.Hour
-	goroutines   = 64
-)
+const benchEntries = 10_000
 
-var errMiss = errors.New("a miss")
-
-// bench is a full store and what is done with it.
-type bench struct {
-	sqlite.Store
-	keys  []string
-	value []byte
-	next  atomic.Int64
-}
-
-func newBench(b *testing.B, m maker, place string, keys []string, value []byte) *bench {
-	b.Helper()
-	s := open(b, m, place)
-	require.NoError(b, s.Fill(b.Context(), len(keys), value, benchTTL))
-	return &bench{Store: s, keys: keys, value: value}
-}
-
-func benchKeys(n int) []string {
-	keys := make([]string, n)
-	for i := range keys {
-		keys[i] = sqlite.Key(i)
+// turn is how long a candidate runs until it is the next one's turn. With several goroutines it is so long that it
+// doesn't count that each of them grows its stack in its first statement.
+func turn(goroutines int) time.Duration {
+	if goroutines > 1 {
+		return 100 * time.Millisecond
 	}
-	return keys
-}
-
-func (s *bench) key() string { return s.keys[rand.IntN(len(s.keys))] }
-
-func (s *bench) get() error {
-	value, found, err := s.Get(context.Background(), s.key())
-	if err == nil && (!found || len(value) != len(s.value)) {
-		return errMiss
-	}
-	return err
-}
-
-func (s *bench) overwrite() error {
-	return s.Set(context.Background(), s.key(), s.value, benchTTL)
-}
-
-func (s *bench) newKey() error {
-	key := sqlite.Key(len(s.keys) + int(s.next.Add(1)))
-	return s.Set(context.Background(), key, s.value, benchTTL)
-}
-
-func (s *bench) mixed() error {
-	if rand.IntN(10) > 0 {
-		return s.get()
-	}
-	return s.overwrite()
-}
-
-// operations are the columns of the table. newKey is the last one: after it the keys aren't there any more.
-var operations = []struct {
-	name       string
-	goroutines int
-	run        func(*bench) error
-	all        bool // those that don't evict too
-}{
-	{"Get", 1, (*bench).get, true},
-	{"overwrite", 1, (*bench).overwrite, true},
-	{"64 goroutines", goroutines, (*bench).mixed, true},
-	{"new key", 1, (*bench).newKey, false},
+	return 20 * time.Millisecond
 }
 
 // BenchmarkStores measures 10,000 entries of 1 KiB.
 func BenchmarkStores(b *testing.B) {
-	keys, value := benchKeys(benchEntries), bytes.Repeat([]byte("0123456789abcdef"), 64)
 	for _, place := range places {
-		b.Run(place.name, func(b *testing.B) {
-			var stores []*bench
-			var names []string
-			var evicts []bool
-			for _, c := range contenders(benchEntries) {
-				if c.noPlace != place.name {
-					stores = append(stores, newBench(b, c.make, place.path(b), keys, value))
-					names = append(names, c.name)
-					evicts = append(evicts, c.evicts)
-				}
+		b.Run(place.name, func(b *testing.B) { measureOperations(b, place.name, place.path, contenders(benchEntries)) })
+	}
+}
+
+// BenchmarkNeighbours measures what it costs when there is another database in the process, in which 10,000 entries
+// of 1 KiB were stored later.
+func BenchmarkNeighbours(b *testing.B) {
+	file := places[1].path
+	alone := slices.DeleteFunc(contenders(benchEntries), func(c contender) bool { return c.name != "appcache" && c.name != "SELECT" })
+	measureOperations(b, "neighbours", file, append(alone, neighbours(benchEntries)...))
+}
+
+func measureOperations(b *testing.B, name string, place func(testing.TB) string, contenders []contender) {
+	b.Helper()
+	workers := make([]*worker, len(contenders))
+	for i, c := range contenders {
+		if c.noPlace != name {
+			workers[i] = hire(b, job{Contender: c.name, Place: place(b), MaxSize: benchEntries, Entries: benchEntries, ValueBytes: 1024})
+		}
+	}
+	for _, op := range operations {
+		group := report.Group{Name: name + "/" + op.name, Goroutines: op.goroutines, Batch: turn(op.goroutines)}
+		for i, c := range contenders {
+			if workers[i] != nil && (op.all || c.evicts) {
+				group.Candidates = append(group.Candidates, workers[i].candidate(c.name, op.name))
 			}
-			for _, op := range operations {
-				group := report.Group{Name: place.name + "/" + op.name, Goroutines: op.goroutines}
-				if op.goroutines > 1 {
-					// So long that it doesn't count that each of them grows its stack in its first statement.
-					group.Batch = 100 * time.Millisecond
-				}
-				for i, s := range stores {
-					if op.all || evicts[i] {
-						group.Candidates = append(group.Candidates, report.Candidate{Name: names[i], Run: func() error { return op.run(s) }})
-					}
-				}
-				b.Run(op.name, func(b *testing.B) { measured.Measure(b, group) })
-			}
-		})
+		}
+		b.Run(op.name, func(b *testing.B) { measured.Measure(b, group) })
 	}
 }
 
@@ -148,41 +95,42 @@ const naiveLargest = 100_000
 // BenchmarkSizes measures what the operations cost as the cache grows. A plain SELECT on a table that stays
 // the same takes its turns with them, so that sizes can be compared although they follow one another.
 func BenchmarkSizes(b *testing.B) {
-	value := bytes.Repeat([]byte("v"), 100)
 	for _, place := range places {
-		reference := newBench(b, sqlite.NewDirect, "", benchKeys(10_000), value)
+		start := func(b *testing.B, contender, path string, n int) *worker {
+			b.Helper()
+			return hire(b, job{Contender: contender, Place: path, MaxSize: n, Entries: n, ValueBytes: 100})
+		}
+		reference := start(b, "SELECT", "", 10_000).candidate("reference", "Get")
 		for _, n := range sizes {
 			if n > *largest {
 				continue
 			}
 			b.Run(fmt.Sprintf("%s/%d", place.name, n), func(b *testing.B) {
-				keys, path := benchKeys(n), place.path(b)
-				ours := newBench(b, lru(sqlite.NewOurs, n), path, keys, value)
-				var naive *bench
+				path := place.path(b)
+				ours := start(b, "appcache", path, n)
+				var naive *worker
 				if n <= naiveLargest {
-					naive = newBench(b, lru(sqlite.NewNaive, n), place.path(b), keys, value)
+					naive = start(b, "naive", place.path(b), n)
 				}
 				for _, op := range operations {
 					if op.goroutines > 1 {
 						continue
 					}
-					group := report.Group{Name: fmt.Sprintf("%s/%d/%s", place.name, n, op.name), Candidates: []report.Candidate{
-						{Name: "reference", Run: reference.get},
-						{Name: "appcache", Run: func() error { return op.run(ours) }},
-					}}
+					group := report.Group{Name: fmt.Sprintf("%s/%d/%s", place.name, n, op.name), Goroutines: 1, Batch: turn(1)}
+					group.Candidates = append(group.Candidates, reference, ours.candidate("appcache", op.name))
 					if naive != nil {
-						group.Candidates = append(group.Candidates, report.Candidate{Name: "naive", Run: func() error { return op.run(naive) }})
+						group.Candidates = append(group.Candidates, naive.candidate("naive", op.name))
 					}
 					b.Run(op.name, func(b *testing.B) { measured.Measure(b, group) })
 				}
-				average(b, fmt.Sprintf("%s/%d/%s", place.name, n, onAverage), reference, ours)
+				average(b, fmt.Sprintf("%s/%d/%s", place.name, n, onAverage), max(1000, n/8), reference, ours.candidate("appcache", newKey))
 				if path == "" {
 					return
 				}
-				require.NoError(b, ours.Close())
+				ours.leave(b)
 				b.Run("Open", func(b *testing.B) {
-					measured.Measure(b, report.Group{Name: fmt.Sprintf("file/%d/Open", n), Candidates: []report.Candidate{
-						{Name: "reference", Run: reference.get},
+					measured.Measure(b, report.Group{Name: fmt.Sprintf("file/%d/Open", n), Goroutines: 1, Batch: turn(1), Candidates: []report.Candidate{
+						reference,
 						{Name: "appcache", Run: func() error {
 							backend, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: n})
 							if err != nil {
@@ -199,20 +147,18 @@ func BenchmarkSizes(b *testing.B) {
 
 const onAverage = "new key, on average"
 
-// average measures so many new keys in a row that what is done once in many evictions is among them, which a median
+// average measures n new keys in a row, so many that what is done once in many evictions is among them, which a median
 // doesn't show.
-func average(b *testing.B, group string, reference, ours *bench) {
+func average(b *testing.B, group string, n int, reference, ours report.Candidate) {
 	b.Helper()
-	took := func(n int, run func() error) float64 {
-		begin := time.Now()
-		for range n {
-			require.NoError(b, run())
-		}
-		return float64(time.Since(begin)) / float64(n)
+	took := func(n int, c report.Candidate) float64 {
+		turn, err := c.Turn(1, n)
+		require.NoError(b, err)
+		return float64(turn.Took) / float64(n)
 	}
-	before := took(10_000, reference.get)
-	average := took(max(1000, len(ours.keys)/8), ours.newKey)
-	after := took(10_000, reference.get)
+	before := took(10_000, reference)
+	average := took(n, ours)
+	after := took(10_000, reference)
 	measured.Add(group, []report.Samples{
 		{Name: "reference", NS: []float64{(before + after) / 2}},
 		{Name: "appcache", NS: []float64{average}},
@@ -223,7 +169,7 @@ const docs = "../../docs"
 
 // writeDocs writes the tables and the plots.
 func writeDocs(machine string) error {
-	text := fmt.Sprintf("%s\nMedians of %d rounds.\n\n%s\n%s\n%s", machine, measured.Rounds(), timesTable(), selectTable(), sizesTable())
+	text := fmt.Sprintf("%s\nMedians of %d rounds.\n\n%s\n%s\n%s\n%s", machine, measured.Rounds(), timesTable(), selectTable(), neighboursTable(), sizesTable())
 	fmt.Println(text)
 	if err := report.Write(filepath.Join(docs, "benchmarks.md"), "sqlite", text); err != nil {
 		return err
@@ -286,6 +232,29 @@ func selectTable() string {
 			ratios := report.Ratios(other.NS, ours.NS)
 			low, high := report.Spread(ratios)
 			row = append(row, fmt.Sprintf("%s (%s to %s)", report.Ratio(report.Median(ratios)), report.Ratio(low), report.Ratio(high)))
+		}
+		table.Add(row...)
+	}
+	return table.String()
+}
+
+// neighboursTable has what an operation takes beside another database in the process, and that as a multiple of what
+// it takes without.
+func neighboursTable() string {
+	table := report.Table{Head: []string{"on a file, 10,000 entries of 1 KiB"}}
+	for _, op := range operations {
+		table.Head = append(table.Head, op.name)
+	}
+	for _, c := range neighbours(0) {
+		alone, _, _ := strings.Cut(c.name, ",")
+		row := []string{c.name}
+		for _, op := range operations {
+			s, other := measured.Of("neighbours/"+op.name, c.name), measured.Of("neighbours/"+op.name, alone)
+			if s == nil {
+				row = append(row, "–")
+				continue
+			}
+			row = append(row, fmt.Sprintf("%s (%s)", report.Duration(report.Median(s.NS)), report.Ratio(report.Median(report.Ratios(s.NS, other.NS)))))
 		}
 		table.Add(row...)
 	}

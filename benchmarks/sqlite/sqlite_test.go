@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -30,19 +31,16 @@ var places = []struct {
 	{"file", func(tb testing.TB) string { return filepath.Join(tb.TempDir(), "cache.db") }},
 }
 
-// contenders are who is measured, the naive one first. noPlace is the place that there isn't for one.
-func contenders(maxSize int) []struct {
+type contender struct {
 	name    string
 	make    maker
-	noPlace string
+	noPlace string // the place that there isn't for it
 	evicts  bool
-} {
-	return []struct {
-		name    string
-		make    maker
-		noPlace string
-		evicts  bool
-	}{
+}
+
+// contenders are who is measured, the naive one first.
+func contenders(maxSize int) []contender {
+	return []contender{
 		{"naive", lru(sqlite.NewNaive, maxSize), "", true},
 		{"appcache", lru(sqlite.NewOurs, maxSize), "", true},
 		{"SELECT", sqlite.NewDirect, "", false},
@@ -51,6 +49,40 @@ func contenders(maxSize int) []struct {
 		{"bbolt", sqlite.NewBolt, "memory", false},
 	}
 }
+
+// neighbours have another database beside them in the process. What comes before the comma is what they are alone.
+func neighbours(maxSize int) []contender {
+	ours, large, plain := lru(sqlite.NewOurs, maxSize), lru(sqlite.NewOurs, 3*maxSize), maker(sqlite.NewDirect)
+	return []contender{
+		{"appcache, beside a database", beside(ours, plain, 1), "memory", true},
+		{"SELECT, beside appcache", beside(plain, ours, 1), "memory", false},
+		{"SELECT, beside appcache with 30,000 entries", beside(plain, large, 3), "memory", false},
+	}
+}
+
+func beside(first, other maker, times int) maker {
+	return func(ctx context.Context, place string) (sqlite.Store, error) {
+		a, err := first(ctx, place)
+		if err != nil {
+			return nil, err
+		}
+		b, err := other(ctx, place+".other")
+		return &pair{a, b, times}, err
+	}
+}
+
+// pair is a store that has a neighbour, which is filled after it, with so many times as much.
+type pair struct {
+	sqlite.Store
+	neighbour sqlite.Store
+	times     int
+}
+
+func (p *pair) Fill(ctx context.Context, n int, value []byte, ttl time.Duration) error {
+	return errors.Join(p.Store.Fill(ctx, n, value, ttl), p.neighbour.Fill(ctx, p.times*n, value, ttl))
+}
+
+func (p *pair) Close() error { return errors.Join(p.Store.Close(), p.neighbour.Close()) }
 
 func open(tb testing.TB, m maker, place string) sqlite.Store {
 	tb.Helper()

@@ -6,6 +6,7 @@ package report
 
 import (
 	"errors"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,6 +19,16 @@ import (
 type Candidate struct {
 	Name string
 	Run  func() error // one operation; of several goroutines at a time, where there are
+
+	// Turn runs n operations in each of so many goroutines, in place of Run and RunTurn. It is for what runs in a
+	// process of its own.
+	Turn func(goroutines, n int) (Turn, error)
+}
+
+// Turn is what all the operations of a turn took together.
+type Turn struct {
+	Took          time.Duration
+	Bytes, Allocs uint64 // of the whole process
 }
 
 // Group is what is measured side by side. The other candidates are compared with the first.
@@ -56,17 +67,12 @@ func (r *Report) Measure(b *testing.B, g Group) {
 		samples[i].Name = c.Name
 		batches[i] = batch(b, g, c)
 	}
-	for n := 0; b.Loop(); n++ {
-		for k := range g.Candidates {
-			i := (k + n) % len(g.Candidates) // none always goes first
-			var before, after runtime.MemStats
-			var took time.Duration
+	for b.Loop() {
+		for _, i := range rand.Perm(len(g.Candidates)) { // none always goes first, or after the same one
+			var turn Turn
 			for try := 1; ; try++ { // one timeout on a busy machine isn't to be the end of half an hour
-				runtime.ReadMemStats(&before)
 				var err error
-				took, err = run(g, g.Candidates[i], batches[i])
-				runtime.ReadMemStats(&after)
-				if err == nil {
+				if turn, err = run(g, g.Candidates[i], batches[i]); err == nil {
 					break
 				}
 				b.Logf("%s: %s, try %d: %v", g.Name, g.Candidates[i].Name, try, err)
@@ -76,9 +82,9 @@ func (r *Report) Measure(b *testing.B, g Group) {
 			}
 			ops := float64(batches[i] * g.Goroutines)
 			s := &samples[i]
-			s.NS = append(s.NS, float64(took)/ops)
-			s.Bytes = append(s.Bytes, float64(after.TotalAlloc-before.TotalAlloc)/ops)
-			s.Allocs = append(s.Allocs, float64(after.Mallocs-before.Mallocs)/ops)
+			s.NS = append(s.NS, float64(turn.Took)/ops)
+			s.Bytes = append(s.Bytes, float64(turn.Bytes)/ops)
+			s.Allocs = append(s.Allocs, float64(turn.Allocs)/ops)
 		}
 	}
 	for i, s := range samples {
@@ -97,30 +103,40 @@ func batch(b *testing.B, g Group, c Candidate) int {
 	b.Helper()
 	_, err := run(g, c, 1) // the first time is never the usual one
 	for n := 1; err == nil; n *= 4 {
-		var took time.Duration
-		if took, err = run(g, c, n); err == nil && (took >= g.Batch/4 || n > 1<<24) {
-			return max(1, int(float64(n)*float64(g.Batch)/float64(took)))
+		var turn Turn
+		if turn, err = run(g, c, n); err == nil && (turn.Took >= g.Batch/4 || n > 1<<24) {
+			return max(1, int(float64(n)*float64(g.Batch)/float64(turn.Took)))
 		}
 	}
 	b.Fatalf("%s: %s: %v", g.Name, c.Name, err)
 	return 0
 }
 
-// run runs c n times in each goroutine, and returns how long that took.
-func run(g Group, c Candidate, n int) (took time.Duration, err error) {
+func run(g Group, c Candidate, n int) (Turn, error) {
+	if c.Turn != nil {
+		return c.Turn(g.Goroutines, n)
+	}
+	return RunTurn(c.Run, g.Goroutines, n)
+}
+
+// RunTurn runs an operation n times in each of so many goroutines.
+func RunTurn(op func() error, goroutines, n int) (Turn, error) {
 	repeat := func() error {
 		for range n {
-			if err := c.Run(); err != nil {
+			if err := op(); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
 	begin := time.Now()
-	if g.Goroutines == 1 {
+	var err error
+	if goroutines == 1 {
 		err = repeat()
 	} else {
-		errs := make([]error, g.Goroutines)
+		errs := make([]error, goroutines)
 		var wg sync.WaitGroup
 		for i := range errs {
 			wg.Go(func() { errs[i] = repeat() })
@@ -128,7 +144,9 @@ func run(g Group, c Candidate, n int) (took time.Duration, err error) {
 		wg.Wait()
 		err = errors.Join(errs...)
 	}
-	return time.Since(begin), err
+	took := time.Since(begin)
+	runtime.ReadMemStats(&after)
+	return Turn{Took: took, Bytes: after.TotalAlloc - before.TotalAlloc, Allocs: after.Mallocs - before.Mallocs}, err
 }
 
 // Ratios divides a by b, round by round.
