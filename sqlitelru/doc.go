@@ -35,7 +35,8 @@
 // for each.
 //
 // SQLite keeps up to 16 MiB of what was read last, for each file of [Open], and in memory beside the
-// entries. The memory that is held beside that is bounded too: the notes of at most 131,072 reads, a
+// entries. In a caller's database it is 2 MiB for each connection, unless a PRAGMA cache_size of the caller's
+// says something else. The memory that is held beside that is bounded too: the notes of at most 131,072 reads, a
 // queue of 65,536 entries that go next, as many slots that are free, some copies while notes are
 // written, and up to 8 MiB, 16 to 32 bytes an entry, that say where keys are. All that is less than 24
 // MiB for a database of any size, and about 1 MiB with the default MaxSize.

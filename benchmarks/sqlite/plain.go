@@ -89,7 +89,16 @@ type direct struct {
 
 // NewDirect makes a plain table on the library's driver, called directly.
 func NewDirect(ctx context.Context, place string) (Store, error) {
-	connector, err := sqlite.NewConnector(address(place))
+	return newDirect(ctx, address(place))
+}
+
+// NewDirectCached is NewDirect with a page cache as large as the library's.
+func NewDirectCached(ctx context.Context, place string) (Store, error) {
+	return newDirect(ctx, address(place)+"&_pragma=cache_size(-16384)")
+}
+
+func newDirect(ctx context.Context, address string) (Store, error) {
+	connector, err := sqlite.NewConnector(address)
 	if err != nil {
 		return nil, err
 	}

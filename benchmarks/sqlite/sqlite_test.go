@@ -44,6 +44,7 @@ func contenders(maxSize int) []contender {
 		{"naive", lru(sqlite.NewNaive, maxSize), "", true},
 		{"appcache", lru(sqlite.NewOurs, maxSize), "", true},
 		{"SELECT", sqlite.NewDirect, "", false},
+		{"SELECT with 16 MiB", sqlite.NewDirectCached, "memory", false},
 		{"SELECT by database/sql", sqlite.NewPlain, "", false},
 		{"SELECT by mattn", sqlite.NewMattn, "", false},
 		{"bbolt", sqlite.NewBolt, "memory", false},
