@@ -34,12 +34,15 @@
 // evictions as a sixteenth of the entries, or 65,536, the use of all of them is looked through, 8 bytes
 // for each.
 //
-// SQLite keeps up to 16 MiB of what was read last, for each file of [Open], and in memory beside the
-// entries. In a caller's database it is 2 MiB for each connection, unless a PRAGMA cache_size of the caller's
-// says something else. The memory that is held beside that is bounded too: the notes of at most 131,072 reads, a
-// queue of 65,536 entries that go next, as many slots that are free, some copies while notes are
-// written, and up to 8 MiB, 16 to 32 bytes an entry, that say where keys are. All that is less than 24
-// MiB for a database of any size, and about 1 MiB with the default MaxSize.
+// SQLite keeps the pages that were read last in memory: up to 16 MiB for each file of [Open], and as
+// much for the database in memory beside the entries. In a caller's database it is 2 MiB for each
+// connection, unless a PRAGMA cache_size of the caller's says something else. The driver takes twice
+// that for them, as it rounds sizes up to powers of two.
+//
+// The memory that is held beside that is bounded too: the notes of at most 131,072 reads, a queue of
+// 65,536 entries that go next, as many slots that are free, some copies while notes are written, and up
+// to 8 MiB, 16 to 32 bytes an entry, that say where keys are. All that is less than 24 MiB for a
+// database of any size, and about 1 MiB with the default MaxSize.
 //
 // The driver has all databases of a process share their page caches. One that reads more than its own
 // takes the place of what others read longer ago, and those may not get it back. A cache of less than
