@@ -27,13 +27,17 @@ func Query(b *Backend, query string) (v driver.Value, err error) {
 	return v, err
 }
 
-// PagesMissed returns how many pages weren't in the page cache of the connection that b has.
-func PagesMissed(b *Backend) (n int, err error) {
+// Pages returns how many pages the connection of b has looked for, and how many of them weren't in its
+// page cache.
+func Pages(b *Backend) (read, missed int, err error) {
 	err = b.store.do(context.Background(), true, func(c conn) error {
-		n, _, err = c.(*ownConn).driver.(sqlite.DBStatus).Status(sqlite.DBStatusCacheMiss, false)
-		return err
+		status := c.(*ownConn).driver.(sqlite.DBStatus)
+		hit, _, hitErr := status.Status(sqlite.DBStatusCacheHit, false)
+		miss, _, missErr := status.Status(sqlite.DBStatusCacheMiss, false)
+		read, missed = hit+miss, miss
+		return errors.Join(hitErr, missErr)
 	})
-	return n, err
+	return read, missed, err
 }
 
 // Touches returns how many touches aren't written yet.
@@ -42,6 +46,9 @@ func Touches(b *Backend) int {
 	defer b.store.mu.Unlock()
 	return len(b.store.touches)
 }
+
+// Touch notes that a slot was used.
+func Touch(b *Backend, id int64) { b.store.touch(id, b.store.tick(0)) }
 
 // SetClock makes the last stamp given a later one, as after a clock that was wrong.
 func SetClock(b *Backend, stamp int64) { b.store.catchUp(stamp) }

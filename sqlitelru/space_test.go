@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -203,4 +204,53 @@ func TestManyBlocks(t *testing.T) {
 	requireMiss(t, b, "2")
 	requireHit(t, b, "1", "value")
 	requireHit(t, b, "3", "value")
+}
+
+// With sixteen times the entries an operation looks at no more than twice the pages: nothing is counted or
+// looked through for each, and to open a file isn't to read it.
+func TestCostIsFlat(t *testing.T) {
+	t.Parallel()
+	cost := func(t *testing.T, entries int) map[string]int {
+		t.Helper()
+		opts := &sqlitelru.Options{MaxSize: entries}
+		path := filepath.Join(t.TempDir(), "cache.db")
+		b, err := sqlitelru.Open(path, opts)
+		require.NoError(t, err)
+		fill(t, b, entries)
+		require.NoError(t, sqlitelru.Exec(b, "UPDATE appcache_entries SET due = 9000000000000000000, expires = 9000000000000000000"))
+		require.NoError(t, b.Close())
+
+		b = openFile(t, path, opts)
+		before, _, err := sqlitelru.Pages(b)
+		require.NoError(t, err)
+		pages := map[string]int{"Open": before}
+		for _, op := range []struct {
+			name string
+			do   func(n string)
+		}{
+			{"a hit", func(n string) { requireHit(t, b, n, "value") }},
+			{"a miss", func(n string) { requireMiss(t, b, "x"+n) }},
+			{"an overwrite", func(n string) { set(t, b, n, "longer value") }},
+			{"an overwrite of the same length", func(n string) { set(t, b, n, "LONGER VALUE") }},
+			{"a new key", func(n string) { set(t, b, "new "+n, "value") }},
+			{"Invalidate", func(n string) { require.NoError(t, b.InvalidateRaw(t.Context(), "new "+n)) }},
+		} {
+			before, _, err := sqlitelru.Pages(b)
+			require.NoError(t, err)
+			for n := range entries / 16 { // so many that all of them are looked through for new keys, once
+				op.do(strconv.Itoa(entries - n))
+			}
+			after, _, err := sqlitelru.Pages(b)
+			require.NoError(t, err)
+			pages[op.name] = (after - before) / (entries / 16)
+		}
+		require.NoError(t, sqlitelru.Check(b))
+		return pages
+	}
+	synctest.Test(t, func(t *testing.T) { // in which no second passes, after which notes would be written
+		small, large := cost(t, 1250), cost(t, 20_000)
+		for name, pages := range large {
+			require.LessOrEqual(t, pages, 2*small[name], "%s: %v, %v", name, large, small)
+		}
+	})
 }
