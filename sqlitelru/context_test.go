@@ -23,10 +23,11 @@ func TestWaiting(t *testing.T) {
 			return func() { rollback(t, conn) }
 		}
 	}
+	const memory = "in memory"
 	turn := func(_ *testing.T, _ string, _ *sql.DB, b *sqlitelru.Backend) func() { return sqlitelru.HoldTurn(b) }
 	tests := []struct {
 		name   string
-		params string // of the caller's database; none: a file of Open
+		params string // of the caller's database, or memory; none: a file of Open
 		block  func(t *testing.T, path string, db *sql.DB, b *sqlitelru.Backend) (unblock func())
 		reads  bool // may go on
 	}{
@@ -35,6 +36,11 @@ func TestWaiting(t *testing.T) {
 		{"for another process that lets nobody read", "?_pragma=journal_mode(delete)", lock("EXCLUSIVE"), false},
 		{"for another goroutine's operation", "", turn, false},
 		{"for another goroutine that writes to the caller's database", "?_pragma=journal_mode(wal)", turn, true},
+		// With cache=shared the wait would be inside SQLite, and no context end it.
+		{"for the caller's transaction in memory", memory, func(t *testing.T, _ string, _ *sql.DB, _ *sqlitelru.Backend) func() {
+			conn := beginOn(t, sqlitelru.InMemoryDB(), "IMMEDIATE")
+			return func() { rollback(t, conn) }
+		}, false},
 		{"for the only connection", "?_pragma=journal_mode(wal)", func(t *testing.T, _ string, db *sql.DB, _ *sqlitelru.Backend) func() {
 			db.SetMaxOpenConns(1)
 			conn := beginOn(t, db, "DEFERRED")
@@ -47,9 +53,12 @@ func TestWaiting(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "cache.db")
 			var db *sql.DB
 			var b *sqlitelru.Backend
-			if tt.params == "" {
+			switch tt.params {
+			case "":
 				b = openFile(t, path, nil)
-			} else {
+			case memory:
+				b = inMemory(t, nil)
+			default:
 				db = openPool(t, path+tt.params)
 				b = newBackend(t, db, nil)
 			}
