@@ -275,6 +275,11 @@ func TestFileChangedWhileOpen(t *testing.T) {
 				_, err = sqlitelru.Query(b, "PRAGMA wal_checkpoint(TRUNCATE)")
 				require.NoError(t, err)
 			}
+			for n := 601; n <= 1200; n += 30 { // a part of it is in memory
+				_, found, err := b.GetRaw(t.Context(), strconv.Itoa(n))
+				require.NoError(t, err)
+				require.True(t, found)
+			}
 			tt.change(t, path)
 			errs := 0
 			for n := 1; n <= 1200; n += 10 {

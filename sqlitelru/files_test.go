@@ -261,12 +261,16 @@ func TestWALStaysBounded(t *testing.T) {
 	info, err := os.Stat(path + "-wal")
 	require.NoError(t, err)
 	require.Less(t, info.Size(), int64(44<<20))
+	require.Greater(t, info.Size(), int64(30<<20), "it is copied into the file too often")
 	info, err = os.Stat(path)
 	require.NoError(t, err)
 	require.Less(t, info.Size(), int64(12<<20))
 	vacuum, err := sqlitelru.Query(b, "PRAGMA auto_vacuum")
 	require.NoError(t, err)
 	require.EqualValues(t, 2, vacuum, "it can't be chosen later")
+	synchronous, err := sqlitelru.Query(b, "PRAGMA synchronous")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, synchronous, "with 0 a machine that dies damages the file, and with 2 each Set waits for the disk")
 }
 
 // TestSeveralStoresInOneProcess uses one file through several connections that know nothing of each other.
