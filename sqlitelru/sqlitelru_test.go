@@ -53,6 +53,16 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, sqlitelru.Check(b))
 }
 
+// The notes take no more room than that of 131,072, when they can't be written.
+func TestNotesAreBounded(t *testing.T) {
+	t.Parallel()
+	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
+	for id := range int64(150_000) {
+		sqlitelru.Touch(b, 1+id)
+	}
+	require.Equal(t, 131_072, sqlitelru.Touches(b))
+}
+
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), &sqlitelru.Options{MaxBytes: 100})
@@ -100,19 +110,24 @@ func TestEmptyKey(t *testing.T) {
 	require.NoError(t, sqlitelru.Check(b))
 }
 
-// An empty value, nil or not, is a hit, and comes back as one that isn't nil.
+// An empty value, nil or not, is a hit, and comes back as one that isn't nil, however it was stored.
 func TestEmptyValue(t *testing.T) {
 	t.Parallel()
-	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
+	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), &sqlitelru.Options{MaxSize: 1})
 	for _, value := range [][]byte{nil, {}} {
-		for range 2 { // a new key, and an overwrite
-			require.NoError(t, b.SetRaw(t.Context(), "key", value, 0))
+		for name, before := range map[string]func(){
+			"a new key":                       func() { require.NoError(t, b.InvalidateRaw(t.Context(), "key")) },
+			"in the place of another":         func() { set(t, b, "another", "value") },
+			"an overwrite":                    func() { set(t, b, "key", "value") },
+			"an overwrite of the same length": func() { set(t, b, "key", "") },
+		} {
+			before()
+			require.NoError(t, b.SetRaw(t.Context(), "key", value, 0), name)
 			got, found, err := b.GetRaw(t.Context(), "key")
-			require.NoError(t, err)
-			require.True(t, found)
-			require.Equal(t, []byte{}, got)
+			require.NoError(t, err, name)
+			require.True(t, found, name)
+			require.Equal(t, []byte{}, got, name)
 		}
-		require.NoError(t, b.InvalidateRaw(t.Context(), "key"))
 	}
 }
 
@@ -179,6 +194,20 @@ func TestClockPutBack(t *testing.T) {
 		require.Equal(t, []string{"a", "d", "e"}, stored(t, b))
 		require.NoError(t, sqlitelru.Check(b))
 	})
+}
+
+// A process that runs on when the clock was put back is ahead of another, which keeps up with what it finds.
+func TestClockOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cache.db")
+	ahead, b := openFile(t, path, &sqlitelru.Options{MaxSize: 2}), openFile(t, path, &sqlitelru.Options{MaxSize: 2})
+	sqlitelru.SetClock(ahead, time.Now().Add(1000*time.Hour).UnixMicro())
+	set(t, ahead, "a", "1")
+	set(t, ahead, "b", "1")
+	set(t, b, "c", "1")
+	set(t, ahead, "d", "1")
+	require.Equal(t, []string{"c", "d"}, stored(t, b))
+	require.NoError(t, sqlitelru.Check(b))
 }
 
 func TestNilSharesTheDatabaseInMemory(t *testing.T) {
