@@ -75,7 +75,10 @@ func TestFileGetsSmaller(t *testing.T) {
 			tt.then(t, b)
 			// A file that gets smaller by 64 pages, and a cache by 64 entries, with each write.
 			for range before/4096/64 + int64(tt.n)/64 + 2*64 {
+				had, _ := pages(t, b)
 				set(t, b, "new", "value")
+				has, _ := pages(t, b)
+				require.LessOrEqual(t, had-has, int64(64+1), "at a time, one of them a pointer map")
 			}
 			require.NoError(t, sqlitelru.Check(b))
 			all, free := pages(t, b)
