@@ -34,7 +34,7 @@
 // evictions as a sixteenth of the entries, or 65,536, the use of all of them is looked through, 8 bytes
 // for each.
 //
-// SQLite keeps the pages that were read last in memory: up to 16 MiB for each file of [Open], and as
+// SQLite keeps the pages that were read last in memory: up to 16 MiB for each call of [Open], and as
 // much for the database in memory beside the entries. In a caller's database it is 2 MiB for each
 // connection, unless a PRAGMA cache_size of the caller's says something else. The driver takes twice
 // that for them, as it rounds sizes up to powers of two.
@@ -45,9 +45,10 @@
 // database of any size, and about 1 MiB with the default MaxSize.
 //
 // The driver has all databases of a process share their page caches. One that reads more than its own
-// takes the place of what others read longer ago, and those may not get it back. A cache of less than
-// 16 MiB never does that. A larger one can make each read of a small database of the process go to its
-// file again, and it can happen to a cache likewise, which a benchmark measures: BenchmarkNeighbours.
+// takes the place of what others read longer ago, and those may not get it back. A cache whose file, or
+// what it has in memory, is less than 15 MiB never does that, nor one of less than 2 MiB in a caller's
+// database. A larger one can make each read of a small database of the process go to its file again, and
+// it can happen to a cache likewise, which a benchmark measures: BenchmarkNeighbours.
 //
 // # Files and processes
 //
