@@ -251,7 +251,11 @@ func TestCostIsFlat(t *testing.T) {
 		return pages
 	}
 	synctest.Test(t, func(t *testing.T) { // in which no second passes, after which notes would be written
-		small, large := cost(t, 1250), cost(t, 20_000)
+		few := 1250
+		if raceEnabled {
+			few = 160
+		}
+		small, large := cost(t, few), cost(t, 16*few)
 		for name, pages := range large {
 			require.LessOrEqual(t, pages, 2*small[name], "%s: %v, %v", name, large, small)
 		}

@@ -61,6 +61,7 @@ func TestNotesAreBounded(t *testing.T) {
 		sqlitelru.Touch(b, 1+id)
 	}
 	require.Equal(t, 131_072, sqlitelru.Touches(b))
+	require.NoError(t, b.Clear(t.Context())) // or Close would write them
 }
 
 func TestTooLarge(t *testing.T) {
@@ -230,6 +231,9 @@ func TestNilSharesTheDatabaseInMemory(t *testing.T) {
 	requireHit(t, wide, "a", "a")
 	var n int
 	require.NoError(t, sqlitelru.InMemoryDB().QueryRowContext(t.Context(), "SELECT entries FROM appcache_meta").Scan(&n))
+	require.Equal(t, 2, n)
+	byName := openPool(t, "file:/appcache_memory?vfs=memdb")
+	require.NoError(t, byName.QueryRowContext(t.Context(), "SELECT entries FROM appcache_meta").Scan(&n))
 	require.Equal(t, 2, n)
 }
 
