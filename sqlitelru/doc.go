@@ -36,8 +36,9 @@
 //
 // SQLite keeps the pages that were read last in memory: up to 16 MiB for each call of [Open], and as
 // much for the database in memory beside the entries. In a caller's database it is 2 MiB for each
-// connection, unless a PRAGMA cache_size of the caller's says something else. The driver takes twice
-// that for them, as it rounds sizes up to powers of two.
+// connection, unless a PRAGMA cache_size of the caller's says something else. That bounds the sum of
+// them all. The driver takes twice that, as it rounds sizes up to powers of two, and takes it outside of
+// Go's heap.
 //
 // The memory that is held beside that is bounded too: the notes of at most 131,072 reads, a queue of
 // 65,536 entries that go next, as many slots that are free, some copies while notes are written, and up

@@ -40,6 +40,15 @@ func Pages(b *Backend) (read, missed int, err error) {
 	return read, missed, err
 }
 
+// Spilled returns how many pages the connection of b has written before their transaction was committed.
+func Spilled(b *Backend) (n int, err error) {
+	err = b.store.do(context.Background(), true, func(c conn) error {
+		n, _, err = c.(*ownConn).driver.(sqlite.DBStatus).Status(sqlite.DBStatusCacheSpill, false)
+		return err
+	})
+	return n, err
+}
+
 // Touches returns how many touches aren't written yet.
 func Touches(b *Backend) int {
 	b.store.mu.Lock()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goappcache/appcache"
 	"github.com/goappcache/appcache/sqlitelru"
 )
 
@@ -304,7 +305,7 @@ func hammer(t *testing.T, all ...*sqlitelru.Backend) {
 	}
 }
 
-// All databases of a process share one page cache. Up to 16 MiB a cache keeps its pages in it, and doesn't take those
+// All databases of a process share one page cache. Up to 15 MiB a cache keeps its pages in it, and doesn't take those
 // of the caller's database. In processes of their own, for that of the tests has many databases.
 func TestPageCache(t *testing.T) {
 	t.Parallel()
@@ -317,4 +318,25 @@ func TestPageCache(t *testing.T) {
 		require.Less(t, own, 20, "of 1700 pages of the cache")
 		require.Less(t, callers, 20, "of 250 pages of the caller's")
 	}
+}
+
+// What doesn't fit the page cache is in the WAL before it is committed.
+func TestTransactionLargerThanPageCache(t *testing.T) {
+	t.Parallel()
+	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), &sqlitelru.Options{MaxBytes: 3 << 20})
+	_, err := sqlitelru.Query(b, "PRAGMA cache_size = 10")
+	require.NoError(t, err)
+	value := func(c string, n int) string { return strings.Repeat(c, n) }
+	for _, c := range []string{"a", "b", "c"} {
+		set(t, b, c, value(c, 2<<20)) // which the one before has to go for
+	}
+	set(t, b, "c", value("C", 1<<20))
+	spilled, err := sqlitelru.Spilled(b)
+	require.NoError(t, err)
+	require.Greater(t, spilled, 1000)
+	require.ErrorIs(t, b.SetRaw(t.Context(), "d", make([]byte, 3<<20), 0), appcache.ErrTooLarge)
+	requireMiss(t, b, "b")
+	requireMiss(t, b, "d")
+	requireHit(t, b, "c", value("C", 1<<20))
+	require.NoError(t, sqlitelru.Check(b))
 }

@@ -22,7 +22,7 @@ const (
 	memoryName = "appcache_memory"
 
 	// All databases of a process share their page caches: the driver is built so. One that reads more than its own
-	// takes pages from those that are idle, which may never get them back. With this a cache of up to 16 MiB does
+	// takes pages from those that are idle, which may never get them back. With this a cache of up to 15 MiB does
 	// not, and is read from memory.
 	pageCache = "cache_size = -16384" // KiB, and not pages
 )
