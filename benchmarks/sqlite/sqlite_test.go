@@ -68,7 +68,10 @@ func beside(first, other maker, times int) maker {
 			return nil, err
 		}
 		b, err := other(ctx, place+".other")
-		return &pair{a, b, times}, err
+		if err != nil {
+			return nil, errors.Join(err, a.Close())
+		}
+		return &pair{a, b, times}, nil
 	}
 }
 

@@ -112,6 +112,7 @@ func batch(b *testing.B, g Group, c Candidate) int {
 	return 0
 }
 
+// run gives c a turn, with n operations in each goroutine.
 func run(g Group, c Candidate, n int) (Turn, error) {
 	if c.Turn != nil {
 		return c.Turn(g.Goroutines, n)
