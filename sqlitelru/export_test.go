@@ -27,23 +27,10 @@ func Query(b *Backend, query string) (v driver.Value, err error) {
 	return v, err
 }
 
-// Pages returns how many pages the connection of b has looked for, and how many of them weren't in its
-// page cache.
-func Pages(b *Backend) (read, missed int, err error) {
+// Status returns a counter of the connection of b.
+func Status(b *Backend, op sqlite.DBStatusOp) (n int, err error) {
 	err = b.store.do(context.Background(), true, func(c conn) error {
-		status := c.(*ownConn).driver.(sqlite.DBStatus)
-		hit, _, hitErr := status.Status(sqlite.DBStatusCacheHit, false)
-		miss, _, missErr := status.Status(sqlite.DBStatusCacheMiss, false)
-		read, missed = hit+miss, miss
-		return errors.Join(hitErr, missErr)
-	})
-	return read, missed, err
-}
-
-// Spilled returns how many pages the connection of b has written before their transaction was committed.
-func Spilled(b *Backend) (n int, err error) {
-	err = b.store.do(context.Background(), true, func(c conn) error {
-		n, _, err = c.(*ownConn).driver.(sqlite.DBStatus).Status(sqlite.DBStatusCacheSpill, false)
+		n, _, err = c.(*ownConn).driver.(sqlite.DBStatus).Status(op, false)
 		return err
 	})
 	return n, err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"modernc.org/sqlite"
 
 	"github.com/goappcache/appcache"
 	"github.com/goappcache/appcache/sqlitelru"
@@ -331,7 +332,7 @@ func TestTransactionLargerThanPageCache(t *testing.T) {
 		set(t, b, c, value(c, 2<<20)) // which the one before has to go for
 	}
 	set(t, b, "c", value("C", 1<<20))
-	spilled, err := sqlitelru.Spilled(b)
+	spilled, err := sqlitelru.Status(b, sqlite.DBStatusCacheSpill)
 	require.NoError(t, err)
 	require.Greater(t, spilled, 1000)
 	require.ErrorIs(t, b.SetRaw(t.Context(), "d", make([]byte, 3<<20), 0), appcache.ErrTooLarge)

@@ -145,7 +145,7 @@ var childJobs = map[string]func(ctx context.Context, args []string) error{
 			if err := read(); err != nil {
 				return err
 			}
-			if _, own[i], err = sqlitelru.Pages(b); err != nil {
+			if own[i], err = sqlitelru.Status(b, sqlite.DBStatusCacheMiss); err != nil {
 				return err
 			}
 			conn, err := db.Conn(ctx)
