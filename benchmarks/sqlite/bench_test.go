@@ -59,8 +59,8 @@ func BenchmarkStores(b *testing.B) {
 	}
 }
 
-// BenchmarkNeighbours measures what it costs when there is another database in the process, in which 10,000 entries
-// of 1 KiB were stored later.
+// BenchmarkNeighbours measures what it costs when there is another database in the process, in which as much, or three
+// times as much, was stored later.
 func BenchmarkNeighbours(b *testing.B) {
 	file := places[1].path
 	alone := slices.DeleteFunc(contenders(benchEntries), func(c contender) bool { return c.name != "appcache" && c.name != "SELECT" })
@@ -116,7 +116,7 @@ func BenchmarkSizes(b *testing.B) {
 					if op.goroutines > 1 {
 						continue
 					}
-					group := report.Group{Name: fmt.Sprintf("%s/%d/%s", place.name, n, op.name), Goroutines: 1, Batch: turn(1)}
+					group := report.Group{Name: fmt.Sprintf("%s/%d/%s", place.name, n, op.name), Batch: turn(1)}
 					group.Candidates = append(group.Candidates, reference, ours.candidate("appcache", op.name))
 					if naive != nil {
 						group.Candidates = append(group.Candidates, naive.candidate("naive", op.name))
@@ -129,7 +129,7 @@ func BenchmarkSizes(b *testing.B) {
 				}
 				ours.leave(b)
 				b.Run("Open", func(b *testing.B) {
-					measured.Measure(b, report.Group{Name: fmt.Sprintf("file/%d/Open", n), Goroutines: 1, Batch: turn(1), Candidates: []report.Candidate{
+					measured.Measure(b, report.Group{Name: fmt.Sprintf("file/%d/Open", n), Batch: turn(1), Candidates: []report.Candidate{
 						reference,
 						{Name: "appcache", Run: func() error {
 							backend, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: n})
@@ -190,25 +190,38 @@ func placeName(place string) string {
 	return "on a file"
 }
 
-// timesTable has what an operation takes, and how many times faster than the naive one that is.
-func timesTable() string {
-	table := report.Table{Head: []string{"10,000 entries of 1 KiB"}}
+// operationsTable is a table with a column for each operation.
+func operationsTable(what string) report.Table {
+	table := report.Table{Head: []string{what}}
 	for _, op := range operations {
 		table.Head = append(table.Head, op.name)
 	}
+	return table
+}
+
+// operationsRow has what each operation of a candidate takes, and what ratio says of that and of what it takes another.
+func operationsRow(name, group, candidate, other string, ratio func(ns, others []float64) string) []string {
+	row := []string{name}
+	for _, op := range operations {
+		s, o := measured.Of(group+"/"+op.name, candidate), measured.Of(group+"/"+op.name, other)
+		if s == nil {
+			row = append(row, "–")
+			continue
+		}
+		row = append(row, fmt.Sprintf("%s (%s)", report.Duration(report.Median(s.NS)), ratio(s.NS, o.NS)))
+	}
+	return row
+}
+
+// timesTable has what an operation takes, and how many times faster than the naive one that is.
+func timesTable() string {
+	table := operationsTable("10,000 entries of 1 KiB")
 	for _, place := range places {
 		for _, c := range contenders(0) {
-			row := []string{placeName(place.name) + ": " + c.name}
-			for _, op := range operations {
-				s, naive := measured.Of(place.name+"/"+op.name, c.name), measured.Of(place.name+"/"+op.name, "naive")
-				if s == nil {
-					row = append(row, "–")
-					continue
-				}
-				row = append(row, fmt.Sprintf("%s (%s×)", report.Duration(report.Median(s.NS)), report.Ratio(report.Median(report.Ratios(naive.NS, s.NS)))))
-			}
 			if c.noPlace != place.name {
-				table.Add(row...)
+				table.Add(operationsRow(placeName(place.name)+": "+c.name, place.name, c.name, "naive", func(ns, naive []float64) string {
+					return report.Ratio(report.Median(report.Ratios(naive, ns))) + "×"
+				})...)
 			}
 		}
 	}
@@ -241,22 +254,12 @@ func selectTable() string {
 // neighboursTable has what an operation takes beside another database in the process, and that as a multiple of what
 // it takes without.
 func neighboursTable() string {
-	table := report.Table{Head: []string{"on a file, 10,000 entries of 1 KiB"}}
-	for _, op := range operations {
-		table.Head = append(table.Head, op.name)
-	}
+	table := operationsTable("on a file, 10,000 entries of 1 KiB")
 	for _, c := range neighbours(0) {
 		alone, _, _ := strings.Cut(c.name, ",")
-		row := []string{c.name}
-		for _, op := range operations {
-			s, other := measured.Of("neighbours/"+op.name, c.name), measured.Of("neighbours/"+op.name, alone)
-			if s == nil {
-				row = append(row, "–")
-				continue
-			}
-			row = append(row, fmt.Sprintf("%s (%s)", report.Duration(report.Median(s.NS)), report.Ratio(report.Median(report.Ratios(s.NS, other.NS)))))
-		}
-		table.Add(row...)
+		table.Add(operationsRow(c.name, "neighbours", c.name, alone, func(ns, alone []float64) string {
+			return report.Ratio(report.Median(report.Ratios(ns, alone)))
+		})...)
 	}
 	return table.String()
 }

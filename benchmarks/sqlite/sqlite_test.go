@@ -61,6 +61,9 @@ func neighbours(maxSize int) []contender {
 	}
 }
 
+// everybody is the contenders and the neighbours.
+func everybody(maxSize int) []contender { return append(contenders(maxSize), neighbours(maxSize)...) }
+
 func beside(first, other maker, times int) maker {
 	return func(ctx context.Context, place string) (sqlite.Store, error) {
 		a, err := first(ctx, place)

@@ -150,7 +150,7 @@ type bench struct {
 }
 
 func newBench(ctx context.Context, j job) (*bench, error) {
-	for _, c := range append(contenders(j.MaxSize), neighbours(j.MaxSize)...) {
+	for _, c := range everybody(j.MaxSize) {
 		if c.name == j.Contender {
 			s, err := c.make(ctx, j.Place)
 			if err != nil {
@@ -220,7 +220,7 @@ func (s *bench) mixed() error {
 func TestWorkers(t *testing.T) {
 	t.Parallel()
 	for _, place := range places {
-		for _, c := range append(contenders(20), neighbours(20)...) {
+		for _, c := range everybody(20) {
 			if c.noPlace == place.name {
 				continue
 			}
