@@ -43,12 +43,11 @@ var errDown = errors.New("the store is down")
 // spy is a backend that counts what reaches it, and fails where it is told to.
 type spy struct {
 	*cachetest.Memory
-	mu       sync.Mutex
-	calls    []string
-	failGet  error
-	failSet  error
-	failInv  error
-	failOnce bool
+	mu      sync.Mutex
+	calls   []string
+	failGet error
+	failSet error
+	failInv error
 }
 
 func newSpy() *spy { return &spy{Memory: cachetest.NewMemory()} }
@@ -57,11 +56,7 @@ func (s *spy) note(call string, fail *error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls = append(s.calls, call)
-	err := *fail
-	if s.failOnce {
-		*fail = nil
-	}
-	return err
+	return *fail
 }
 
 // seen returns the calls since it was asked last.

@@ -95,7 +95,9 @@ func TestTurnComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turn := sqlitelru.NewTurn()
 		require.True(t, turn.Try())
-		for range 10 {
+		tooLate := 0
+		for round := 0; round < 10 || tooLate == 0; round++ {
+			require.Less(t, round, 1000, "they needn't ever wait until it is too late")
 			waiting := 5
 			for range waiting {
 				go func() {
@@ -110,10 +112,12 @@ func TestTurnComes(t *testing.T) {
 			for waiting > 0 {
 				time.Sleep(time.Millisecond)
 				turn.Leave()
-				require.NoError(t, turn.Take(t.Context())) // before those who wait have woken
+				require.NoError(t, turn.Take(t.Context())) // mostly before those who wait have woken
 				require.Less(t, time.Since(begin), time.Second)
 			}
-			require.Greater(t, time.Since(begin), 10*time.Millisecond, "they needn't have waited any more")
+			if time.Since(begin) > 10*time.Millisecond {
+				tooLate++
+			}
 		}
 	})
 }
