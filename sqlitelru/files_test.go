@@ -334,7 +334,7 @@ func TestTransactionLargerThanPageCache(t *testing.T) {
 	set(t, b, "c", value("C", 1<<20))
 	spilled, err := sqlitelru.Status(b, sqlite.DBStatusCacheSpill)
 	require.NoError(t, err)
-	require.Greater(t, spilled, 1000)
+	require.Positive(t, spilled, "it was only in memory") // 1777 where the process has no other database
 	require.ErrorIs(t, b.SetRaw(t.Context(), "d", make([]byte, 3<<20), 0), appcache.ErrTooLarge)
 	requireMiss(t, b, "b")
 	requireMiss(t, b, "d")
