@@ -46,6 +46,9 @@ func Touches(b *Backend) int {
 // Touch notes that a slot was used.
 func Touch(b *Backend, id int64) { b.store.touch(id, b.store.tick(0)) }
 
+// Flush writes the notes of what was used out.
+func Flush(b *Backend) error { return b.store.flush(quick) }
+
 // SetClock makes the last stamp given a later one, as after a clock that was wrong.
 func SetClock(b *Backend, stamp int64) { b.store.catchUp(stamp) }
 
