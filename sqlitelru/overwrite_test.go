@@ -201,13 +201,17 @@ func TestHints(t *testing.T) {
 	t.Parallel()
 	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
 	known := func(n int) (known int) {
+		wrong := 0
 		for id := range n {
-			hint := sqlitelru.Hint(b, strconv.Itoa(id+1))
-			require.Contains(t, []int64{0, int64(id + 1)}, hint)
-			if hint != 0 {
+			switch sqlitelru.Hint(b, strconv.Itoa(id+1)) {
+			case int64(id + 1):
 				known++
+			case 0:
+			default:
+				wrong++
 			}
 		}
+		require.Less(t, wrong, 10, "only keys with the same half of a hash share a hint")
 		return known
 	}
 	for id := range 10_000 {
