@@ -153,7 +153,7 @@ func TestGetViaLivesThroughErrors(t *testing.T) {
 	client := newClient(t, s.Addr, func(o *goredis.Options) { o.MaxRetries, o.DialerRetries = -1, 1 })
 	var events sync.Map
 	cache := appcache.New[string](redis.New(client), &appcache.Options{
-		Timeout: 200 * time.Millisecond,
+		Timeout: time.Second,
 		Observe: func(_ context.Context, e appcache.Event) { events.Store(e.Op, e) },
 	})
 	const key = appcache.StringKey[string]("key")
