@@ -120,6 +120,18 @@ func (s *soak) count(what string) {
 	s.counts[what]++
 }
 
+// missing returns what must be done and hasn't been yet.
+func (s *soak) missing() (missing []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, what := range []string{"Get, a hit", "GetVia", "Set", "SetVia", "Invalidate", "getter"} {
+		if s.counts[what] == 0 {
+			missing = append(missing, what)
+		}
+	}
+	return missing
+}
+
 func (s *soak) complain(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -382,7 +394,8 @@ func TestSoak(t *testing.T) {
 			begin := time.Now()
 			for range soakers {
 				users.Go(func() {
-					for time.Since(begin) < *soakTime {
+					// On a slow machine faults may take up the whole of a short time.
+					for time.Since(begin) < *soakTime || len(s.missing()) > 0 && time.Since(begin) < *soakTime+time.Minute {
 						s.one(t.Context())
 						time.Sleep(time.Duration(rand.IntN(1000)) * time.Microsecond)
 					}
@@ -401,9 +414,7 @@ func TestSoak(t *testing.T) {
 				t.Logf("%8d  %s", s.counts[what], what)
 			}
 			require.Empty(t, s.wrong)
-			for _, what := range []string{"Get, a hit", "GetVia", "Set", "SetVia", "Invalidate", "getter"} {
-				require.Positive(t, s.counts[what], what)
-			}
+			require.Empty(t, s.missing())
 
 			for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines || openFiles() > files; time.Sleep(10 * time.Millisecond) {
 				require.True(t, time.Now().Before(deadline), "%d goroutines and %d files are there yet, and at the beginning %d and %d",
@@ -433,7 +444,7 @@ func (s *soak) recover(t *testing.T) time.Duration {
 			}
 		}
 		return true
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	return time.Since(begin)
 }
 
