@@ -158,14 +158,14 @@ func TestServerHangsWithoutDeadline(t *testing.T) {
 func TestContextTimeoutNotEnabled(t *testing.T) {
 	t.Parallel()
 	s := testserver.Redis(t)
-	const readTimeout = 500 * time.Millisecond
+	const readTimeout = time.Second
 	b := redis.New(newClient(t, s.Addr, func(o *goredis.Options) {
 		o.ContextTimeoutEnabled = false
 		o.ReadTimeout = readTimeout
 	}))
 	require.NoError(t, b.SetRaw(t.Context(), "key", []byte("value"), 0))
 	s.Pause(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
 	_, _, err := b.GetRaw(ctx, "key")
