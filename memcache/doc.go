@@ -31,10 +31,12 @@
 //
 // # TTLs
 //
-// memcached's clock ticks in seconds. A TTL is rounded up and a second is added, so an entry never
-// goes early and lives less than two seconds too long. Over 30 days memcached wants the time of day,
-// and the difference between its clock and ours counts too. Its time of day ends on 19 January 2038:
-// an entry with a TTL beyond that goes then. It may evict any entry at any time before.
+// memcached's clock ticks in seconds. A TTL is rounded up and a second is added, so an entry doesn't
+// go early and lives less than two seconds too long. But that clock skips a second now and then, each
+// twenty minutes or so on an idle machine, and what was stored in the second before goes up to a second
+// early. Over 30 days memcached wants the time of day, and the difference between its clock and ours
+// counts too. Its time of day ends on 19 January 2038: an entry with a TTL beyond that goes then. It may
+// evict any entry at any time before.
 //
 // # Contexts and timeouts
 //

@@ -276,7 +276,8 @@ func (b *Backend) do(ctx context.Context, key string, op func(*gomemcache.Client
 }
 
 // expiration returns what memcached calls exptime. It counts in ticks of one second, and the first
-// may come at once: n lives between n-1 and n seconds. So never early means rounding up and one more.
+// may come at once: n lives between n-1 and n seconds. So not early means rounding up and one more. (Where the
+// clock skips a second it is n-2. That is one in a thousand, and a miss; one more would make all entries go later.)
 func expiration(ttl time.Duration, now func() time.Time) int32 {
 	if ttl == 0 {
 		return 0
