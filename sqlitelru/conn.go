@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
 	"modernc.org/sqlite"
@@ -14,10 +15,7 @@ import (
 // A conn runs statements, on a connection of our own or of the caller's pool. One goroutine uses it at a
 // time. Arguments and columns are int64, []byte and nil.
 type conn interface {
-	// exec runs a statement that returns no rows.
-	exec(ctx context.Context, query string, args ...any) error
-
-	// change is exec, and returns how many rows were changed.
+	// change runs a statement, and returns how many rows it has changed.
 	change(ctx context.Context, query string, args ...any) (int64, error)
 
 	// each calls f with the rows that a query returns, until f returns false. A row is good until f
@@ -32,13 +30,31 @@ type conn interface {
 	rollback()
 }
 
-// row returns the first row that a query returns, or nil. It is good until the query is run again.
+// exec runs a statement.
+func exec(ctx context.Context, c conn, query string, args ...any) error {
+	_, err := c.change(ctx, query, args...)
+	return err
+}
+
+// row returns the first row that a query returns, or nil.
 func row(ctx context.Context, c conn, query string, args ...any) (first []driver.Value, err error) {
 	err = c.each(ctx, func(row []driver.Value) bool {
-		first = row
+		first = slices.Clone(row)
 		return false
 	}, query, args...)
 	return first, err
+}
+
+// blob returns what is in a column that holds bytes, never nil.
+func blob(v driver.Value) ([]byte, error) {
+	b, ok := v.([]byte)
+	if !ok {
+		return nil, errTables
+	}
+	if b == nil {
+		b = []byte{} // an empty blob reads back as nil
+	}
+	return b, nil
 }
 
 // ints returns the first row that a query for integers returns, or nil.
@@ -113,11 +129,6 @@ func (c *ownConn) prepare(query string, args []any) (*ownStmt, error) {
 	return s, nil
 }
 
-func (c *ownConn) exec(ctx context.Context, query string, args ...any) error {
-	_, err := c.change(ctx, query, args...)
-	return err
-}
-
 func (c *ownConn) change(ctx context.Context, query string, args ...any) (int64, error) {
 	s, err := c.prepare(query, args)
 	if err != nil {
@@ -146,6 +157,7 @@ func (c *ownConn) each(ctx context.Context, f func(row []driver.Value) bool, que
 	if s.row == nil {
 		s.row = make([]driver.Value, len(rows.Columns()))
 	}
+	defer clear(s.row)
 	for {
 		if err := rows.Next(s.row); errors.Is(err, io.EOF) {
 			return nil
@@ -168,13 +180,13 @@ func (c *ownConn) script(ctx context.Context, statements string) error {
 
 // begin takes the lock at once. A transaction that begins by reading gets SQLITE_BUSY_SNAPSHOT at its
 // first write, whatever the timeout, when somebody else has written in between.
-func (c *ownConn) begin(context.Context) error { return c.exec(quick, "BEGIN IMMEDIATE") }
+func (c *ownConn) begin(context.Context) error { return exec(quick, c, "BEGIN IMMEDIATE") }
 
-func (c *ownConn) commit() error { return c.exec(quick, "COMMIT") }
+func (c *ownConn) commit() error { return exec(quick, c, "COMMIT") }
 
 func (c *ownConn) rollback() {
 	// SQLite may have rolled back by itself, and then says that no transaction is active.
-	if err := c.exec(quick, "ROLLBACK"); err != nil && code(err) != codeError {
+	if err := exec(quick, c, "ROLLBACK"); err != nil && code(err) != codeError {
 		c.broken = true
 	}
 }
@@ -261,11 +273,6 @@ func (c *poolConn) patience(ctx context.Context) context.Context {
 	return ctx
 }
 
-func (c *poolConn) exec(ctx context.Context, query string, args ...any) error {
-	_, err := c.change(ctx, query, args...)
-	return err
-}
-
 func (c *poolConn) change(ctx context.Context, query string, args ...any) (int64, error) {
 	ctx = c.patience(ctx)
 	s, err := c.stmt(ctx, query)
@@ -294,17 +301,13 @@ func (c *poolConn) each(ctx context.Context, f func(row []driver.Value) bool, qu
 	if err != nil {
 		return err
 	}
-	row := make([]driver.Value, len(columns))
-	values, pointers := make([]any, len(columns)), make([]any, len(columns))
-	for i := range values {
-		pointers[i] = &values[i]
+	row, pointers := make([]driver.Value, len(columns)), make([]any, len(columns))
+	for i := range row {
+		pointers[i] = (*any)(&row[i])
 	}
 	for rows.Next() {
 		if err := rows.Scan(pointers...); err != nil {
 			return err
-		}
-		for i, v := range values {
-			row[i] = v
 		}
 		if !f(row) {
 			return nil
@@ -335,7 +338,7 @@ func (c *poolConn) begin(ctx context.Context) (err error) {
 		return err
 	}
 	// It is deferred unless the caller's settings say something else; writing first takes the lock at once.
-	if err = c.exec(quick, "UPDATE appcache_meta SET clock = clock WHERE version < 0"); err != nil {
+	if err = exec(quick, c, "UPDATE appcache_meta SET clock = clock WHERE version < 0"); err != nil {
 		c.rollback()
 	}
 	return err
@@ -358,8 +361,13 @@ func (c *poolConn) rollback() {
 func (c *poolConn) end() {
 	_ = c.conn.Close()
 	c.conn, c.tx = nil, nil
+	if len(c.missing) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, lastSleep) // somebody else may have taken the only connection
+	defer cancel()
 	for _, query := range c.missing {
-		_, _ = c.prepare(c.ctx, query)
+		_, _ = c.prepare(ctx, query)
 	}
 	c.missing = nil
 }

@@ -2,23 +2,25 @@
 // database of the caller's, or in memory. It is a strict LRU cache.
 //
 // [Open] makes a [Backend] over a file, [New] one over a [sql.DB] or over the in-memory database of
-// the process. Give it to appcache.New. The driver is modernc.org/sqlite, which needs no cgo.
+// the process. Give it to appcache.New. The driver is modernc.org/sqlite, which needs no cgo; a sql.DB must
+// be of that driver too.
 //
 // # LRU
 //
 // When there is no room for a new entry, an entry whose TTL is over goes first, and else the one that
 // was least recently read or written. Within a process that is exact, for all backends over one
 // *sql.DB or over the in-memory database together: an entry is never evicted while one that was used
-// longer ago stays. Only where more than 1000 entries were overwritten to live longer, and would be
-// over by now if they hadn't been, it may take some evictions more until one whose TTL is over is
-// found.
+// longer ago stays. There are two exceptions. Where more than 1000 entries were overwritten to live longer,
+// and would be over by now if they hadn't been, it may take some evictions more until one whose TTL is over
+// is found. And where another process holds the lock while more than 131,072 entries are read, the reads
+// beyond those are forgotten.
 //
 // A read that had to write would be slow, so what was used when is noted in memory, and written
 // together for many reads: before the eviction that needs it, when some thousands of entries are
 // noted, and by the first operation that finds a note of a second ago. So between processes that
 // share a file, and between two calls of [Open] for one file, recency lags by at most a second of
-// use. No goroutine does that: an idle process keeps its notes until its next operation or
-// [Backend.Close]. A process that dies loses notes, and never an entry.
+// use. No goroutine in the background does that: an idle process keeps its notes until its next operation
+// or [Backend.Close]. A process that dies loses notes, and never an entry.
 //
 // # Limits
 //
@@ -26,13 +28,14 @@
 // of a new entry, or of another length, leaves more than that behind. Where backends with different
 // limits share a database each enforces its own, so the smallest wins. A database that holds more than
 // the limit when it is opened is brought down in steps, 1000 entries with [New] or [Open] and 64 with
-// every Set, so that none takes long. A value that can't fit even alone, or is longer than the
+// each Set after it, so that none takes long. A value that can't fit even alone, or is longer than the
 // 1,000,000,000 bytes that SQLite takes for one row, is an error that wraps appcache.ErrTooLarge, and
 // what was stored stays.
 //
-// The cost of an operation doesn't grow with the number of entries, but for one: once in as many
-// evictions as a sixteenth of the entries, or 65,536, the use of all of them is looked through, 8 bytes
-// for each.
+// The cost of an operation doesn't grow with the number of entries, with two exceptions. An eviction now and
+// then looks through the use of all entries, 8 bytes for each that there was at most since the last Clear:
+// once for every n evictions or uses of the oldest entries, where n is a sixteenth of the entries, but at
+// least 64 and at most 65,536. And [Backend.Clear] looks at every page.
 //
 // SQLite keeps the pages that were read last in memory: up to 16 MiB for each call of [Open], and as
 // much for the database in memory beside the entries. In a caller's database it is 2 MiB for each
@@ -61,10 +64,11 @@
 // all three, when no process has.
 //
 // When a quarter of a file and more than 1 MiB are free, as after Clear or under a lower limit, it gets
-// smaller by up to 64 pages of 4 KiB, which takes some milliseconds, with each of the next Sets. Less
-// than that it keeps for entries to come, and so do a caller's database and the one in memory always.
+// smaller by up to 64 pages of 4 KiB, which takes some milliseconds, with each of the next Sets, and the WAL
+// with the last of them. Less than that it keeps for entries to come, and so do a caller's database and the
+// one in memory always.
 //
-// [New] puts four tables and an index, all named appcache_…, beside what is in the caller's database.
+// [New] puts three tables with their indexes, named appcache_…, beside what is in the caller's database.
 // It changes no setting of it, borrows one connection for each operation, and never closes it. So it
 // must not be used by a goroutine that holds the only connection of the pool, as an open transaction or
 // open rows do with SetMaxOpenConns(1); until its context ends it would wait for itself. The database
@@ -82,7 +86,9 @@
 // one another on one connection; in a caller's database reads run side by side. When another process
 // or transaction holds a lock an operation tries again until its context ends, and for ten seconds at
 // most. It can watch the context only between its tries, so leave the busy_timeout of a caller's
-// database at 0 or short: SQLite itself waits that long, and can't be interrupted in it.
+// database at 0 or short: SQLite itself waits that long, and can't be interrupted in it. And have a caller's
+// database in WAL mode: without it a write waits until nobody reads, and so, when a read is in its way, the
+// reads follow one another as well.
 //
 // # Errors
 //

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"modernc.org/sqlite"
 )
@@ -44,7 +45,7 @@ func Touches(b *Backend) int {
 }
 
 // Touch notes that a slot was used.
-func Touch(b *Backend, id int64) { b.store.touch(id, b.store.tick(0)) }
+func Touch(b *Backend, id int64) { b.store.touch(id, b.store.tick(0), time.Now().UnixMicro()) }
 
 // Flush writes the notes of what was used out.
 func Flush(b *Backend) error { return b.store.flush(quick) }
@@ -59,19 +60,15 @@ func Check(b *Backend) error {
 			return err
 		}
 		defer c.rollback()
-		row, err := row(quick, c, `SELECT slots, entries, bytes, clock, (SELECT count(*) FROM appcache_entries),
-			(SELECT coalesce(max(id), 0) FROM appcache_entries), (SELECT count(key) FROM appcache_entries),
+		n, err := ints(c, `SELECT slots, entries, bytes, clock, (SELECT count(*) FROM appcache_entries),
+			(SELECT coalesce(max(id), 0) FROM appcache_entries),
 			(SELECT coalesce(sum(length(key) + length(value)), 0) FROM appcache_entries) FROM appcache_meta`)
 		if err != nil {
 			return err
 		}
-		n := make([]int64, len(row))
-		for i, v := range row {
-			n[i] = v.(int64)
-		}
 		slots, entries, bytes, clock := n[0], n[1], n[2], n[3]
-		if entries != n[4] || slots < n[5] || entries != n[6] || bytes != n[7] {
-			return fmt.Errorf("slots, entries, bytes are %d, %d, %d, and counted %d, %d or %d, %d", slots, entries, bytes, n[5], n[4], n[6], n[7])
+		if entries != n[4] || slots < n[5] || bytes != n[6] {
+			return fmt.Errorf("slots, entries, bytes are %d, %d, %d, and counted %d, %d, %d", slots, entries, bytes, n[5], n[4], n[6])
 		}
 		if entries > b.maxSize || bytes > b.maxBytes {
 			return fmt.Errorf("%d entries of %d, %d bytes of %d", entries, b.maxSize, bytes, b.maxBytes)
@@ -105,10 +102,10 @@ func Check(b *Backend) error {
 		unused := error(nil)
 		err = c.each(quick, func(row []driver.Value) bool {
 			if !used[row[0].(int64)] {
-				unused = fmt.Errorf("slot %v has a key but no stamp", row[0])
+				unused = fmt.Errorf("slot %v has an entry but no stamp", row[0])
 			}
 			return unused == nil
-		}, "SELECT id FROM appcache_entries WHERE key IS NOT NULL")
+		}, "SELECT id FROM appcache_entries")
 		return errors.Join(err, unused)
 	})
 }

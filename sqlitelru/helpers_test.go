@@ -96,7 +96,7 @@ func requireMiss(t testing.TB, b *sqlitelru.Backend, key string) {
 // stored returns which of the keys are in the database, without touching them.
 func stored(t testing.TB, b *sqlitelru.Backend) (keys []string) {
 	t.Helper()
-	all, err := sqlitelru.Query(b, "SELECT coalesce(group_concat(CAST(key AS TEXT), ' ' ORDER BY CAST(key AS TEXT)), '') FROM appcache_entries WHERE key IS NOT NULL")
+	all, err := sqlitelru.Query(b, "SELECT coalesce(group_concat(CAST(key AS TEXT), ' ' ORDER BY CAST(key AS TEXT)), '') FROM appcache_entries")
 	require.NoError(t, err)
 	return strings.Fields(all.(string))
 }

@@ -1,7 +1,6 @@
 package sqlitelru
 
 import (
-	"database/sql/driver"
 	"hash/maphash"
 	"math"
 )
@@ -22,35 +21,39 @@ type hints struct {
 	buckets [][perBucket]uint64 // as many as a power of two
 }
 
-// find returns the slot and the value of an entry that hasn't expired, or nil.
-func (s *store) find(c conn, key []byte, now int64) (id, value driver.Value, err error) {
+// find returns the slot and the value of an entry that hasn't expired, or 0.
+func (s *store) find(c conn, key []byte, now int64) (id int64, value []byte, err error) {
 	// The plus signs only say how to do it: by id, not by key, and without the driver's asking how the
 	// columns were declared.
 	if hint := s.hint(key); hint != 0 {
 		row, err := row(quick, c, "SELECT +value FROM appcache_entries WHERE id = ? AND +key = ? AND expires > ?", hint, key, now)
 		if err != nil {
-			return nil, nil, err
+			return 0, nil, err
 		}
 		if row != nil {
-			return hint, row[0], nil
+			value, err = blob(row[0])
+			return hint, value, err
 		}
 		s.learn(key, 0)
 	}
 	row, err := row(quick, c, "SELECT +id, +value FROM appcache_entries WHERE key = ? AND expires > ?", key, now)
 	if err != nil || row == nil {
-		return nil, nil, err
+		return 0, nil, err
 	}
-	if id, ok := row[0].(int64); ok {
-		s.learn(key, id)
+	id, _ = row[0].(int64)
+	if id < 1 {
+		return 0, nil, errTables
 	}
-	return row[0], row[1], nil
+	s.learn(key, id)
+	value, err = blob(row[1])
+	return id, value, err
 }
 
 // overwrite stores an entry, in one statement, if it only takes the place of one with as many bytes.
 func (s *store) overwrite(c conn, e entry) (done bool, err error) {
 	stamp := s.tick(e.now) // as in GetRaw
 	id := s.hint(e.key)
-	if id == 0 || s.due(stamp) {
+	if id == 0 || s.due(e.now) {
 		return false, nil
 	}
 	n, err := c.change(quick, `UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'')
@@ -59,7 +62,7 @@ func (s *store) overwrite(c conn, e entry) (done bool, err error) {
 	if err != nil || n == 0 {
 		return false, err
 	}
-	s.touch(id, stamp)
+	s.touch(id, stamp, e.now)
 	s.giveBack(c)
 	return true, nil
 }

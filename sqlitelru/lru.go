@@ -14,66 +14,71 @@ const queueMax = 1 << 16
 // At most so many entries that are due before they expire are seen to in one eviction.
 const dueMax = 1000
 
-// A slot is one that is in use, with its stamp or with its size, the bytes of its key and value.
-type slot struct{ id, used, size int64 }
+// At most so many times all slots are looked through for one eviction.
+const looksMax = 3
+
+// A slot is one that is in use, with its stamp.
+type slot struct{ id, used int64 }
 
 // evict takes the entry out that is to go first. Its slot is the spare one then.
 func (t *tx) evict() error {
-	v, err := t.victim()
+	id, size, err := t.victim()
 	if err != nil {
 		return err
 	}
-	if t.spare != 0 {
-		if err := t.remove(t.spare); err != nil {
-			return err
-		}
+	if err := t.removeSpare(); err != nil {
+		return err
 	}
-	t.spare = v.id
+	t.spare = id
 	t.entries--
-	t.bytes -= v.size
+	t.bytes -= size
 	return nil
 }
 
-// victim finds the entry to evict: one that has expired, or the one that was used least recently.
+// victim finds the entry to evict, with the bytes of its key and value: one that has expired, or the one that was
+// used least recently.
 //
 // To find the latter there is a queue of candidates, the least recently used ones when all the slots were
 // last looked through. What wasn't among them was used later than each of them, and whatever is used
 // gets a later stamp still. So the first in the queue that has kept its stamp is the one. That holds
 // across processes, for a stamp in the database never gets less.
-func (t *tx) victim() (slot, error) {
-	if v, err := t.expired(); err != nil || v.id != 0 {
-		return v, err
+func (t *tx) victim() (id, size int64, err error) {
+	if id, size, err = t.expired(); err != nil || id != 0 {
+		return id, size, err
 	}
-	for fresh := false; ; {
+	for looks := 0; ; {
 		if len(t.s.queue) == 0 {
-			if fresh {
-				return slot{}, errTables
+			if looks == looksMax {
+				return 0, 0, errTables
 			}
-			fresh = true
+			looks++
 			if err := t.lookThrough(); err != nil {
-				return slot{}, err
+				return 0, 0, err
 			}
 			continue
 		}
 		v := t.s.queue[0]
 		t.s.queue = t.s.queue[1:]
-		if v.id == t.id || v.id == t.spare || !fresh && t.s.touched(v.id) > v.used {
-			continue // of a fresh queue, only reads that are still running can have touched it
+		if v.id == t.id || v.id == t.spare {
+			continue
+		}
+		// With a pool others go on reading. Where they have read all that was found each time, the last one goes.
+		if t.s.touched(v.id) > v.used && (looks < looksMax || len(t.s.queue) > 0) {
+			continue
 		}
 		if used, err := t.used(v.id); err != nil {
-			return slot{}, err
+			return 0, 0, err
 		} else if used != v.used {
 			continue
 		}
 		row, err := ints(t.c, "SELECT length(key) + length(value) FROM appcache_entries WHERE id = ?", v.id)
 		if err != nil {
-			return slot{}, err
+			return 0, 0, err
 		}
 		if row == nil {
-			return slot{}, errTables
+			return 0, 0, errTables
 		}
-		v.size = row[0]
-		return v, nil
+		return v.id, row[0], nil
 	}
 }
 
@@ -83,22 +88,22 @@ func (t *tx) victim() (slot, error) {
 // before it. Else that one, and others after it, are made due when they expire, and it looks again: once for
 // each TTL of an entry at most. All of them at once could take long, so it is dueMax in one eviction;
 // what has expired behind so many is found by the next ones.
-func (t *tx) expired() (slot, error) {
+func (t *tx) expired() (id, size int64, err error) {
 	for again := false; ; again = true {
 		row, err := ints(t.c, `SELECT id, length(key) + length(value), due, expires FROM appcache_entries
 			WHERE due <= ? AND id <> ? AND id <> ? ORDER BY due LIMIT 1`, t.now, t.id, t.spare)
 		if err != nil || row == nil {
-			return slot{}, err
+			return 0, 0, err
 		}
 		if due, expires := row[2], row[3]; due == expires {
-			return slot{id: row[0], size: row[1]}, nil
+			return row[0], row[1], nil
 		}
 		if again {
-			return slot{}, nil
+			return 0, 0, nil
 		}
-		if err := t.c.exec(quick, `UPDATE appcache_entries SET due = nullif(expires, `+neverText+`) WHERE due < expires AND id IN (SELECT id
+		if err := exec(quick, t.c, `UPDATE appcache_entries SET due = nullif(expires, `+neverText+`) WHERE due < expires AND id IN (SELECT id
 			FROM appcache_entries WHERE due <= ? ORDER BY due LIMIT ?)`, t.now, int64(dueMax)); err != nil {
-			return slot{}, err
+			return 0, 0, err
 		}
 	}
 }
@@ -131,7 +136,7 @@ func (t *tx) lookThrough() error {
 			case u == 0 && 1 <= id && id <= t.slots && len(t.s.free) < queueMax:
 				t.s.free = append(t.s.free, id)
 			case u != 0 && u < limit:
-				oldest = append(oldest, slot{id: id, used: u})
+				oldest = append(oldest, slot{id, u})
 				if len(oldest) == cap(oldest) {
 					keep()
 				}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,6 +87,39 @@ func goesBefore(a, b *modelEntry) bool {
 	default:
 		return a.used < b.used
 	}
+}
+
+// In a caller's database reads go on while all slots are looked through for an eviction. What they read then isn't
+// evicted.
+func TestReadsDuringAnEviction(t *testing.T) {
+	t.Parallel()
+	n := 200_000
+	if raceEnabled {
+		n = 20_000
+	}
+	path := filepath.Join(t.TempDir(), "callers.db") + "?_pragma=journal_mode(wal)&_pragma=synchronous(off)"
+	opts := &sqlitelru.Options{MaxSize: n}
+	fill(t, newBackend(t, openPool(t, path), opts), n)
+	try := func(oldest string) (survived bool) {
+		b := newBackend(t, openPool(t, path), opts)
+		requireHit(t, b, strconv.Itoa(n), "value")
+		done := make(chan error, 1)
+		go func() { done <- b.SetRaw(t.Context(), "new "+oldest, []byte("value"), 0) }()
+		for sqlitelru.Touches(b) > 0 { // until that is written, which begins it
+			runtime.Gosched()
+		}
+		_, found, err := b.GetRaw(t.Context(), oldest)
+		require.NoError(t, err)
+		require.NoError(t, <-done)
+		_, stays, err := b.GetRaw(t.Context(), oldest)
+		require.NoError(t, err)
+		return found && stays
+	}
+	survived := false
+	for oldest := 1; oldest <= 20 && !survived; oldest++ {
+		survived = try(strconv.Itoa(oldest)) // which it doesn't if it was read too late
+	}
+	require.True(t, survived)
 }
 
 // uniqueTTL returns a TTL whose end is no other entry's, so that the order of eviction is defined.

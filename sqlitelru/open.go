@@ -31,13 +31,16 @@ const schema = `
 CREATE TABLE appcache_meta (version INTEGER NOT NULL, slots INTEGER NOT NULL, entries INTEGER NOT NULL,
 	bytes INTEGER NOT NULL, clock INTEGER NOT NULL);
 INSERT INTO appcache_meta VALUES (1, 0, 0, 0, 0);
-CREATE TABLE appcache_entries (id INTEGER PRIMARY KEY, key BLOB UNIQUE, expires INTEGER NOT NULL,
-	due INTEGER, value BLOB);
+CREATE TABLE appcache_entries (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, expires INTEGER NOT NULL,
+	due INTEGER, value BLOB NOT NULL);
 CREATE INDEX appcache_due ON appcache_entries (due) WHERE due IS NOT NULL;
 CREATE TABLE appcache_recency (block INTEGER PRIMARY KEY, used BLOB NOT NULL);
 `
 
-var errTables = errors.New("sqlitelru: the tables appcache_… contradict each other: they are damaged, or another program has written to them; Clear empties them")
+var (
+	errTables = errors.New("sqlitelru: the tables appcache_… contradict each other: they are damaged, or another program has written to them; Clear empties them")
+	errNoMeta = errors.New("sqlitelru: the table appcache_meta is empty: another program has written to it; delete the tables appcache_…, or the file")
+)
 
 // damaged says what can be done about a damaged file of ours.
 func damaged(path string, err error) error {
@@ -48,12 +51,13 @@ func damaged(path string, err error) error {
 // appcache_memory, keeps it apart from other databases in memory. It is there for looking into it, and for
 // tables of the caller's own; don't close it.
 func InMemoryDB() *sql.DB {
-	return memory().inMemory
+	_, db := memory()
+	return db
 }
 
-// memory makes the store of the database in memory. It has a connection of its own, which keeps the data:
-// the pool of InMemoryDB may close all its connections at any time.
-var memory = sync.OnceValue(func() *store {
+// memory makes the store of the database in memory, and the pool that InMemoryDB returns. The store has a
+// connection of its own, which keeps the data: the pool may close all its connections at any time.
+var memory = sync.OnceValues(func() (*store, *sql.DB) {
 	// With vfs=memdb and a leading slash all connections share one database. cache=shared would too, but
 	// has locks that no timeout ends.
 	const dsn = "file:/" + memoryName + "?vfs=memdb"
@@ -64,23 +68,25 @@ var memory = sync.OnceValue(func() *store {
 		if err != nil {
 			return nil, err
 		}
-		if err := c.exec(ctx, "PRAGMA "+pageCache); err != nil {
+		if err = exec(ctx, c, "PRAGMA "+pageCache); err == nil {
+			err = s.makeTables(ctx, c, "")
+		}
+		if err != nil {
+			_ = c.close()
 			return nil, err
 		}
-		return c, s.makeTables(ctx, c, "")
+		return c, nil
 	}
-	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(conn) error { return nil }) }
 	if err == nil {
 		err = s.prepare(context.Background())
 	}
 	if err != nil {
 		panic("sqlitelru: the database in memory: " + err.Error()) // the driver isn't there, or the memory is full
 	}
-	s.inMemory = db
 	stores.Lock()
 	defer stores.Unlock()
 	stores.byDB[db] = weak.Make(s)
-	return s
+	return s, db
 })
 
 // fileStore returns the store of the file at path. It opens nothing yet.
@@ -110,7 +116,6 @@ func fileStore(path string) (*store, error) {
 		}
 		return c, nil
 	}
-	s.prepare = func(ctx context.Context) error { return s.do(ctx, false, func(conn) error { return nil }) }
 	return s, nil
 }
 
@@ -121,9 +126,9 @@ func (s *store) makeFile(ctx context.Context, c *ownConn) error {
 		return fmt.Errorf("sqlitelru: %q isn't a file of SQLite, and was left alone: %w", s.path, err)
 	}
 	if err == nil && id[0] != applicationID {
-		if err = s.checkEmpty(c); err == nil {
+		if err = checkEmpty(c); err == nil {
 			// Only an empty file can be set up so that freed space may be given back later.
-			err = c.exec(ctx, "PRAGMA auto_vacuum = INCREMENTAL")
+			err = exec(ctx, c, "PRAGMA auto_vacuum = INCREMENTAL")
 		}
 	}
 	if err == nil {
@@ -141,7 +146,7 @@ func (s *store) makeFile(ctx context.Context, c *ownConn) error {
 
 // checkEmpty returns an error when there is something in a database that isn't marked as ours. It looks
 // at all of that in one snapshot, for another process may be making it a cache right now.
-func (s *store) checkEmpty(c *ownConn) error {
+func checkEmpty(c *ownConn) error {
 	row, err := ints(c, "SELECT (SELECT count(*) FROM sqlite_schema), user_version, application_id FROM pragma_user_version, pragma_application_id")
 	if err == nil && row[2] != applicationID && (row[0] != 0 || row[1] != 0 || row[2] != 0) {
 		err = errors.New("this database is another program's, and was left alone: choose another path")
@@ -156,7 +161,7 @@ func (s *store) setUp(ctx context.Context, c *ownConn) error {
 	}
 	// wal_autocheckpoint bounds how often a COMMIT has to copy the WAL into the file.
 	for _, pragma := range []string{"journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 8000", pageCache} {
-		if err := c.exec(ctx, "PRAGMA "+pragma); err != nil {
+		if err := exec(ctx, c, "PRAGMA "+pragma); err != nil {
 			return err
 		}
 	}
@@ -187,7 +192,7 @@ func (s *store) makeTables(ctx context.Context, c conn, more string) error {
 		return err
 	}
 	if row == nil {
-		return errTables
+		return errNoMeta
 	}
 	if row[0] != version {
 		return fmt.Errorf("sqlitelru: the tables are of version %d, and this program knows version %d: delete them or use another database", row[0], version)

@@ -42,19 +42,15 @@ func (s *store) catchUp(stamp int64) {
 	}
 }
 
-// touch notes that a slot was used.
-func (s *store) touch(id, stamp int64) {
+// touch notes that a slot was used. now, as everywhere, is the wall clock's microsecond: stamps can be far from it.
+func (s *store) touch(id, stamp, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, noted := s.touches[id]
-	switch {
-	case noted:
+	if len(s.touches) == 0 || now < s.since {
+		s.since = now
+	}
+	if old, noted := s.touches[id]; noted || len(s.touches) < touchesEnd {
 		s.touches[id] = max(old, stamp)
-	case len(s.touches) < touchesEnd:
-		if len(s.touches) == 0 {
-			s.since = stamp
-		}
-		s.touches[id] = stamp
 	}
 }
 
@@ -66,17 +62,23 @@ func (s *store) touched(id int64) int64 {
 }
 
 // due reports whether it is time to write the touches out.
-func (s *store) due(stamp int64) bool {
+func (s *store) due(now int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := int64(len(s.touches))
-	return n > 0 && stamp >= s.retryAt && (n >= max(touchesMin, min(s.slots/16, touchesMax)) || stamp-s.since >= flushAge)
+	return n > 0 && (n >= max(touchesMin, min(s.slots/16, touchesMax)) || now-s.since >= flushAge)
 }
 
 // flushIfDue writes the touches out after a read that has its answer already. So it doesn't wait, and
 // when it can't write the touches stay for the next time.
-func (s *store) flushIfDue(ctx context.Context, c conn, stamp int64) {
-	if !s.due(stamp) {
+func (s *store) flushIfDue(ctx context.Context, c conn, now int64) {
+	if !s.due(now) {
+		return
+	}
+	s.mu.Lock()
+	since := now - s.failed
+	s.mu.Unlock()
+	if 0 <= since && since < flushAge {
 		return
 	}
 	if s.pool != nil {
@@ -84,11 +86,14 @@ func (s *store) flushIfDue(ctx context.Context, c conn, stamp int64) {
 			return // to somebody who writes, and will see that they are due
 		}
 		defer s.turn.leave()
+		limited, cancel := context.WithTimeout(ctx, lastSleep) // for a connection
+		defer cancel()
+		ctx = limited
 	}
-	if s.transaction(ctx, c, nil, 0, (*tx).flush) != nil {
+	if s.transaction(ctx, c, nil, now, (*tx).flush) != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.retryAt = stamp + flushAge
+		s.failed = now
 	}
 }
 
@@ -100,7 +105,7 @@ func (s *store) flush(ctx context.Context) error {
 	if n == 0 {
 		return nil
 	}
-	return s.write(ctx, nil, 0, (*tx).flush)
+	return s.write(ctx, nil, (*tx).flush)
 }
 
 // flush writes the touches out.
@@ -132,11 +137,11 @@ func (t *tx) flush() error {
 // takeTouches takes the touches out, to be written.
 func (t *tx) takeTouches() map[int64]int64 {
 	t.s.mu.Lock()
-	touches := t.s.touches
+	touches, since := t.s.touches, t.s.since
 	t.s.touches = make(map[int64]int64, len(touches))
 	t.s.mu.Unlock()
-	if t.taken == nil {
-		t.taken = touches
+	if len(t.taken) == 0 {
+		t.taken, t.since = touches, since
 	} else {
 		maps.Copy(t.taken, touches)
 	}
@@ -159,9 +164,7 @@ func (t *tx) setUsed(id, stamp int64) error {
 	}
 	binary.BigEndian.PutUint64(b.used[id%perBlock*8:], uint64(stamp))
 	b.changed = true
-	if stamp > t.clock {
-		t.clock = stamp
-	}
+	t.clock = max(t.clock, stamp)
 	return nil
 }
 
@@ -202,7 +205,7 @@ func (t *tx) writeBlocks() error {
 		if !b.changed {
 			continue
 		}
-		if err := t.c.exec(quick, `INSERT INTO appcache_recency (block, used) VALUES (?, ?)
+		if err := exec(quick, t.c, `INSERT INTO appcache_recency (block, used) VALUES (?, ?)
 			ON CONFLICT (block) DO UPDATE SET used = excluded.used`, n, b.used); err != nil {
 			return err
 		}

@@ -210,18 +210,42 @@ func TestManyBlocks(t *testing.T) {
 	requireHit(t, b, "3", "value")
 }
 
+// lookedAt returns how many pages the connection of b has looked at.
+func lookedAt(t testing.TB, b *sqlitelru.Backend) int {
+	t.Helper()
+	hit, err := sqlitelru.Status(b, sqlite.DBStatusCacheHit)
+	require.NoError(t, err)
+	missed, err := sqlitelru.Status(b, sqlite.DBStatusCacheMiss)
+	require.NoError(t, err)
+	return hit + missed
+}
+
+// After a Set that failed an eviction needs no more than before it: all entries aren't looked through again.
+func TestCostAfterAFailure(t *testing.T) {
+	t.Parallel()
+	const n = 25_000
+	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), &sqlitelru.Options{MaxSize: n})
+	fill(t, b, n)
+	cost := func(key string) int {
+		before := lookedAt(t, b)
+		set(t, b, key, "value")
+		return lookedAt(t, b) - before
+	}
+	set(t, b, "a", "value")
+	usual := cost("b")
+	require.NoError(t, sqlitelru.Exec(b, "PRAGMA max_page_count = 1"))
+	requireCode(t, 13, b.SetRaw(t.Context(), "c", make([]byte, 100_000), 0))
+	require.NoError(t, sqlitelru.Exec(b, "PRAGMA max_page_count = 100000"))
+	require.LessOrEqual(t, cost("d"), usual+5)
+	requireMiss(t, b, "3")
+	requireHit(t, b, "4", "value")
+	require.NoError(t, sqlitelru.Check(b))
+}
+
 // With sixteen times the entries an operation looks at no more than twice the pages: nothing is counted or
 // looked through for each, and to open a file isn't to read it.
 func TestCostIsFlat(t *testing.T) {
 	t.Parallel()
-	lookedAt := func(t *testing.T, b *sqlitelru.Backend) int {
-		t.Helper()
-		hit, err := sqlitelru.Status(b, sqlite.DBStatusCacheHit)
-		require.NoError(t, err)
-		missed, err := sqlitelru.Status(b, sqlite.DBStatusCacheMiss)
-		require.NoError(t, err)
-		return hit + missed
-	}
 	cost := func(t *testing.T, entries int) map[string]int {
 		t.Helper()
 		opts := &sqlitelru.Options{MaxSize: entries}

@@ -43,7 +43,6 @@ type Backend struct {
 	store    *store
 	maxSize  int64
 	maxBytes int64
-	owns     bool // Close closes the store
 	closed   atomic.Bool
 	within   atomic.Bool // the limits, when that was last looked up
 }
@@ -56,7 +55,7 @@ func New(db *sql.DB, opts *Options) (*Backend, error) {
 	if db == nil {
 		db = InMemoryDB()
 	}
-	return newBackend(storeOf(db), opts, false)
+	return newBackend(storeOf(db), opts)
 }
 
 // Open returns a backend over the file at path, which it makes when it isn't there, in a folder that
@@ -67,11 +66,11 @@ func Open(path string, opts *Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBackend(s, opts, true)
+	return newBackend(s, opts)
 }
 
-func newBackend(s *store, opts *Options, owns bool) (*Backend, error) {
-	b := &Backend{store: s, maxSize: defaultMaxSize, maxBytes: math.MaxInt64, owns: owns}
+func newBackend(s *store, opts *Options) (*Backend, error) {
+	b := &Backend{store: s, maxSize: defaultMaxSize, maxBytes: math.MaxInt64}
 	if opts != nil {
 		if opts.MaxSize < 0 {
 			return nil, fmt.Errorf("sqlitelru: MaxSize is %d: write the most entries to keep, or 0 for %d", opts.MaxSize, defaultMaxSize)
@@ -93,8 +92,8 @@ func newBackend(s *store, opts *Options, owns bool) (*Backend, error) {
 		ctx = limited
 	}
 	if err := s.prepare(ctx); err != nil {
-		if owns {
-			_ = s.close(ctx)
+		if s.ofOpen() {
+			_ = s.close()
 		}
 		return nil, err
 	}
@@ -107,28 +106,23 @@ func (b *Backend) GetRaw(ctx context.Context, key string) (value []byte, found b
 	if err := b.check(ctx); err != nil {
 		return nil, false, err
 	}
-	s, now := b.store, time.Now().UnixMicro()
-	stamp := s.tick(now) // before the read, so that it is older than whatever takes the slot after it
+	s := b.store
 	err = s.do(ctx, false, func(c conn) error {
+		now := time.Now().UnixMicro() // and not before the wait for a turn or a lock
+		stamp := s.tick(now)          // before the read: an entry that takes the slot after it is newer
 		id, v, err := s.find(c, []byte(key), now)
 		if err != nil {
 			return err
 		}
-		if id != nil {
-			id, ok := id.(int64)
-			if value, found = v.([]byte); !ok || id < 1 || !found {
-				return errTables
-			}
-			s.touch(id, stamp)
+		if id != 0 {
+			s.touch(id, stamp, now)
+			value, found = v, true
 		}
-		s.flushIfDue(ctx, c, stamp)
+		s.flushIfDue(ctx, c, now)
 		return nil
 	})
 	if err != nil {
 		return nil, false, err
-	}
-	if found && value == nil {
-		value = []byte{} // an empty blob reads back as nil
 	}
 	return value, found, nil
 }
@@ -139,23 +133,26 @@ func (b *Backend) SetRaw(ctx context.Context, key string, value []byte, ttl time
 		return err
 	}
 	if key == "" {
-		return appcache.ErrEmptyKey // an empty slice would be NULL, the key of a slot that isn't in use
+		return appcache.ErrEmptyKey // the driver binds an empty slice as NULL
 	}
 	size := int64(len(key)) + int64(len(value))
 	if limit := min(b.maxBytes, maxRow); size > limit {
 		return fmt.Errorf("sqlitelru: key and value have %d bytes of %d: %w", size, limit, appcache.ErrTooLarge)
 	}
-	now := time.Now()
-	e := entry{key: []byte(key), value: value, now: now.UnixMicro(), expires: deadline(now, ttl)}
 	return b.store.do(ctx, true, func(c conn) error {
+		now := time.Now() // and not before the wait for a turn or a lock
+		e := entry{key: []byte(key), value: value, now: now.UnixMicro(), expires: deadline(now, ttl)}
 		if b.within.Load() { // and an overwrite with as many bytes doesn't change that
 			if done, err := b.store.overwrite(c, e); done || err != nil {
 				return err
 			}
 		}
 		return b.store.transaction(ctx, c, e.key, e.now, func(t *tx) error {
+			if err := t.load(); err != nil {
+				return err
+			}
 			if t.id == 0 || size != t.size || !b.within.Load() {
-				if err := b.makeRoom(t, size); err != nil {
+				if err := b.makeRoom(ctx, t, size); err != nil {
 					return err
 				}
 			}
@@ -179,11 +176,8 @@ func (b *Backend) InvalidateRaw(ctx context.Context, key string) error {
 	if err := b.check(ctx); err != nil {
 		return err
 	}
-	return b.store.write(ctx, []byte(key), time.Now().UnixMicro(), func(t *tx) error {
-		if t.id == 0 {
-			return nil
-		}
-		if err := t.load(); err != nil {
+	return b.store.write(ctx, []byte(key), func(t *tx) error {
+		if err := t.load(); err != nil || t.id == 0 {
 			return err
 		}
 		t.entries--
@@ -193,17 +187,18 @@ func (b *Backend) InvalidateRaw(ctx context.Context, key string) error {
 }
 
 // Clear removes every entry in the database, whichever backend or process has stored it. A file of
-// Open holds nothing else; the caller's own tables in the database of New stay as they are.
+// Open holds nothing else; the caller's own tables in the database of New stay as they are. It looks at every
+// page, which takes longer for a large cache, and doesn't stop when ctx ends meanwhile.
 func (b *Backend) Clear(ctx context.Context) error {
 	if err := b.check(ctx); err != nil {
 		return err
 	}
-	return b.store.write(ctx, nil, time.Now().UnixMicro(), func(t *tx) error { return t.clear(ctx) })
+	return b.store.write(ctx, nil, (*tx).clear)
 }
 
-// Close writes out what was used when, and closes the file when [Open] has opened it. A database that
-// the caller gave stays open, and so does the one in memory. Every later operation is an error, but
-// Close itself may be called again.
+// Close writes out what was used when, and closes the file when [Open] has opened it, once the operations that
+// use it are done. A database that the caller gave stays open, and so does the one in memory. Every later
+// operation is an error, but Close itself may be called again.
 func (b *Backend) Close() error {
 	if b.closed.Swap(true) {
 		return nil
@@ -211,8 +206,8 @@ func (b *Backend) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), busyLimit)
 	defer cancel()
 	err := b.store.flush(ctx)
-	if b.owns {
-		err = errors.Join(err, b.store.close(ctx))
+	if b.store.ofOpen() {
+		err = errors.Join(err, b.store.close())
 	}
 	return err
 }
@@ -234,11 +229,8 @@ func (b *Backend) fits(entries, bytes int64) bool {
 
 // makeRoom evicts until the entry that t is about gets in with size bytes. Where there was more than
 // the limits allow to begin with, which is so after they were lowered, it stops at trimAtSet evictions,
-// but never leaves more than there was.
-func (b *Backend) makeRoom(t *tx, size int64) error {
-	if err := t.load(); err != nil {
-		return err
-	}
+// but never leaves more than there was. There may be many to evict for a large one, and so it watches ctx.
+func (b *Backend) makeRoom(ctx context.Context, t *tx, size int64) error {
 	entries, bytes := t.entries, t.bytes
 	for n := 0; ; n++ {
 		newEntries, newBytes := t.entries, t.bytes-t.size+size
@@ -249,6 +241,9 @@ func (b *Backend) makeRoom(t *tx, size int64) error {
 		if within || n >= trimAtSet && newEntries <= entries && newBytes <= bytes {
 			b.within.Store(within)
 			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		if err := t.evict(); err != nil {
 			return err

@@ -7,11 +7,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 	"modernc.org/sqlite"
@@ -209,6 +211,27 @@ func TestClockOfAnotherProcess(t *testing.T) {
 	set(t, ahead, "d", "1")
 	require.Equal(t, []string{"c", "d"}, stored(t, b))
 	require.NoError(t, sqlitelru.Check(b))
+}
+
+// The backend doesn't keep what it has returned.
+func TestValuesAreTheCallers(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]*sqlitelru.Backend{
+		"a file": openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil),
+		"a pool": newBackend(t, openPool(t, filepath.Join(t.TempDir(), "callers.db")), nil),
+	} {
+		set(t, b, "key", "value")
+		value, _, err := b.GetRaw(t.Context(), "key")
+		require.NoError(t, err)
+		kept := weak.Make(&value[0])
+		value[0] = 'V'
+		value = nil //nolint:wastedassign,ineffassign // so that it is garbage
+		require.Eventually(t, func() bool {
+			runtime.GC()
+			return kept.Value() == nil
+		}, 10*time.Second, time.Millisecond, name)
+		requireHit(t, b, "key", "value")
+	}
 }
 
 func TestNilSharesTheDatabaseInMemory(t *testing.T) {

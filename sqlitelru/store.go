@@ -24,8 +24,8 @@ const (
 	// Between tries to get a lock an operation sleeps for so long, doubling from the first to the last.
 	firstSleep, lastSleep = time.Millisecond, 25 * time.Millisecond
 
-	// sqliteSleep is the busy_timeout of our own connections, which bounds the sleep inside SQLite that
-	// a context can't end.
+	// sqliteSleep is the busy_timeout of our connections to files, which bounds the sleep inside SQLite
+	// that a context can't end.
 	sqliteSleep = 5 * time.Millisecond
 )
 
@@ -50,11 +50,9 @@ var quick = context.Background()
 // A store is one database, shared by all the backends over it. It has a connection of its own, when it
 // is a file of Open or the database in memory, or borrows one of the caller's pool for each operation.
 type store struct {
-	pool     *pool                                   // the caller's; nil with a connection of our own
-	connect  func(context.Context) (*ownConn, error) // makes a connection of our own
-	prepare  func(context.Context) error             // sees to it that the tables are there
-	path     string                                  // of the file of Open, or empty
-	inMemory *sql.DB                                 // the pool that InMemoryDB returns, or nil
+	pool    *pool                                   // the caller's; nil with a connection of our own
+	connect func(context.Context) (*ownConn, error) // makes a connection of our own, and the tables
+	path    string                                  // of the file of Open, or empty
 
 	turn      *turn    // held by whoever writes, and with a connection of our own by whoever uses it
 	own       *ownConn // guarded by turn; nil when there is none yet, or the last one broke
@@ -64,13 +62,14 @@ type store struct {
 	writes    int      // guarded by turn; see giveBack
 	shrinking bool     // guarded by turn; see giveBack
 
-	clock atomic.Int64 // the last stamp given; see tick
+	clock   atomic.Int64 // the last stamp given; see tick
+	blocked atomic.Int64 // how many writers wait for those who read; see try
 
 	mu      sync.Mutex
 	hints   hints           // guarded by mu
 	touches map[int64]int64 // guarded by mu: the stamps, by slot, that aren't in the database yet
-	since   int64           // guarded by mu: the stamp of the oldest of them
-	retryAt int64           // guarded by mu: after a flush that failed, the stamp to try again at
+	since   int64           // guarded by mu: the time of the oldest of them
+	failed  int64           // guarded by mu: the time of the last flush after a read that failed
 	slots   int64           // guarded by mu: the number of slots, when it was last looked up
 }
 
@@ -90,9 +89,6 @@ func storeOf(db *sql.DB) *store {
 	}
 	s := newStore()
 	s.pool = &pool{db: db, stmts: map[string]*sql.Stmt{}}
-	s.prepare = func(ctx context.Context) error {
-		return s.do(ctx, true, func(c conn) error { return s.makeTables(ctx, c, "") })
-	}
 	stores.byDB[db] = weak.Make(s)
 	runtime.AddCleanup(s, forget, s.pool)
 	return s
@@ -112,12 +108,29 @@ func newStore() *store {
 	return &store{turn: newTurn(), hints: hints{seed: maphash.MakeSeed()}, touches: map[int64]int64{}}
 }
 
+// ofOpen reports whether the store is a file that Open has opened.
+func (s *store) ofOpen() bool { return s.path != "" }
+
+// prepare sees to it that the tables are there. A connection of our own has done that when it is made.
+func (s *store) prepare(ctx context.Context) error {
+	return s.do(ctx, true, func(c conn) error {
+		if s.pool == nil {
+			return nil
+		}
+		return s.makeTables(ctx, c, "")
+	})
+}
+
 // do runs f with a connection, and again for as long as the database is locked. It leaves the
 // connection to others between its tries, and stops when ctx ends.
 func (s *store) do(ctx context.Context, write bool, f func(conn) error) error {
 	err := s.try(ctx, write, f)
 	if !isBusy(err) {
 		return err
+	}
+	if write && s.pool != nil && !inWAL(&poolConn{pool: s.pool, ctx: ctx}) {
+		s.blocked.Add(1)
+		defer s.blocked.Add(-1)
 	}
 	begin := time.Now()
 	for sleep := firstSleep; isBusy(err) && time.Since(begin) < busyLimit; sleep = min(2*sleep, lastSleep) {
@@ -131,8 +144,10 @@ func (s *store) do(ctx context.Context, write bool, f func(conn) error) error {
 	return err
 }
 
+// try runs f with a connection, once. The reads of a pool run side by side. But where there is no WAL a write needs
+// a moment without any, and among many it would never get one. So when it has met a lock they take turns with it.
 func (s *store) try(ctx context.Context, write bool, f func(conn) error) error {
-	if write || s.pool == nil {
+	if write || s.pool == nil || s.blocked.Load() > 0 {
 		if err := s.turn.take(ctx); err != nil {
 			return err
 		}
@@ -152,7 +167,7 @@ func (s *store) try(ctx context.Context, write bool, f func(conn) error) error {
 		s.own = c
 	}
 	err := f(s.own)
-	if s.path == "" {
+	if !s.ofOpen() {
 		return err // what is in memory is gone with its last connection
 	}
 	switch code(err) {
@@ -169,10 +184,16 @@ func (s *store) try(ctx context.Context, write bool, f func(conn) error) error {
 	return err
 }
 
+// inWAL reports whether reads don't hold up a write.
+func inWAL(c conn) bool {
+	row, err := row(quick, c, "PRAGMA journal_mode")
+	return err == nil && row != nil && row[0] == "wal"
+}
+
 // giveBack lets the file get smaller by some pages after a transaction, when many are free. It looks
 // whether they are at the first transaction and every 64th. What it can't do it leaves for later.
 func (s *store) giveBack(c conn) {
-	if s.writes++; s.path == "" || !s.shrinking && s.writes%64 != 1 {
+	if s.writes++; !s.ofOpen() || !s.shrinking && s.writes%64 != 1 {
 		return
 	}
 	row, err := ints(c, "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count")
@@ -182,16 +203,16 @@ func (s *store) giveBack(c conn) {
 	free, pages := row[0], row[1]
 	switch {
 	case free > freeMin && free > pages/4:
-		s.shrinking = c.exec(quick, "PRAGMA incremental_vacuum(64)") == nil
+		s.shrinking = exec(quick, c, "PRAGMA incremental_vacuum(64)") == nil
 	case s.shrinking:
 		s.shrinking = false
-		_ = c.exec(quick, "PRAGMA wal_checkpoint(TRUNCATE)") // until then the file has its size
+		_ = exec(quick, c, "PRAGMA wal_checkpoint(TRUNCATE)") // until then the file has its size
 	}
 }
 
-// close closes a connection of our own, for good.
-func (s *store) close(ctx context.Context) error {
-	if err := s.turn.take(ctx); err != nil {
+// close closes a connection of our own, for good, when whoever uses it is done.
+func (s *store) close() error {
+	if err := s.turn.take(context.Background()); err != nil {
 		return err
 	}
 	defer s.turn.leave()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/goappcache/appcache"
 )
@@ -17,7 +18,7 @@ import (
 //     stays due when it was, before it expires, and is seen to when that time has come: see tx.expired.
 //   - appcache_recency: when each slot was last used, 8 bytes a slot and perBlock slots a row, so that
 //     many notes are written with few statements, and all can be looked through quickly. 0: it is free.
-//   - appcache_meta: one row with the highest slot ever in use, the numbers of entries and of bytes of
+//   - appcache_meta: one row with the highest slot in use since the last Clear, the numbers of entries and of bytes of
 //     keys and values, and the latest stamp. They are kept up to date in the transaction that changes
 //     them, for count(*) would read the whole table.
 //
@@ -61,6 +62,7 @@ type tx struct {
 	spare  int64 // a slot that was evicted here and may be overwritten; 0: none
 	blocks map[int64]*block
 	taken  map[int64]int64 // touches to put back if this fails
+	since  int64           // the time of the oldest of them
 
 	overwrites bool // an entry that was there, so that its use is to be noted
 }
@@ -69,8 +71,8 @@ type tx struct {
 type meta struct{ slots, entries, bytes, clock int64 }
 
 // write runs f in a transaction, when the lock can be had.
-func (s *store) write(ctx context.Context, key []byte, now int64, f func(*tx) error) error {
-	return s.do(ctx, true, func(c conn) error { return s.transaction(ctx, c, key, now, f) })
+func (s *store) write(ctx context.Context, key []byte, f func(*tx) error) error {
+	return s.do(ctx, true, func(c conn) error { return s.transaction(ctx, c, key, time.Now().UnixMicro(), f) })
 }
 
 // transaction runs f in a transaction. The caller has the turn.
@@ -78,22 +80,22 @@ func (s *store) transaction(ctx context.Context, c conn, key []byte, now int64, 
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
-	t := &tx{s: s, c: c, key: key, now: now}
+	t, queue := &tx{s: s, c: c, key: key, now: now}, s.queue
 	err := t.run(f)
 	if err == nil {
 		err = c.commit()
 	}
 	if err == nil {
 		if t.overwrites {
-			s.touch(t.id, t.stamp)
+			s.touch(t.id, t.stamp, now)
 		}
 		s.giveBack(c)
 		return nil
 	}
 	c.rollback()
-	s.queue = nil
+	s.queue = queue
 	for id, used := range t.taken {
-		s.touch(id, used)
+		s.touch(id, used, t.since)
 	}
 	if code(err) == codeTooBig { // the caller has set a limit that is below SQLite's
 		err = fmt.Errorf("%w: %w", appcache.ErrTooLarge, err)
@@ -103,27 +105,16 @@ func (s *store) transaction(ctx context.Context, c conn, key []byte, now int64, 
 
 func (t *tx) run(f func(*tx) error) error {
 	t.stamp = t.s.tick(t.now)
-	if t.key != nil {
-		row, err := ints(t.c, "SELECT id, length(key) + length(value), ifnull(due, "+neverText+") FROM appcache_entries WHERE key = ?", t.key)
-		if err != nil {
-			return err
-		}
-		if row != nil {
-			t.id, t.size, t.due = row[0], row[1], row[2]
-		}
-	}
 	if err := f(t); err != nil {
 		return err
 	}
-	if t.s.due(t.stamp) {
+	if t.s.due(t.now) {
 		if err := t.flush(); err != nil {
 			return err
 		}
 	}
-	if t.spare != 0 {
-		if err := t.remove(t.spare); err != nil {
-			return err
-		}
+	if err := t.removeSpare(); err != nil {
+		return err
 	}
 	if err := t.writeBlocks(); err != nil {
 		return err
@@ -131,15 +122,16 @@ func (t *tx) run(f func(*tx) error) error {
 	if t.meta == t.oldMeta {
 		return nil
 	}
-	return t.c.exec(quick, "UPDATE appcache_meta SET slots = ?, entries = ?, bytes = ?, clock = ?", t.slots, t.entries, t.bytes, t.clock)
+	return exec(quick, t.c, "UPDATE appcache_meta SET slots = ?, entries = ?, bytes = ?, clock = ?", t.slots, t.entries, t.bytes, t.clock)
 }
 
-// load reads appcache_meta, which whoever changes something of it must do first.
+// load looks up what is in appcache_meta and where the key is, which must be known before anything is done.
 func (t *tx) load() error {
 	if t.loaded {
 		return nil
 	}
-	row, err := ints(t.c, "SELECT slots, entries, bytes, clock FROM appcache_meta")
+	row, err := ints(t.c, "SELECT slots, entries, bytes, clock, ifnull(id, 0), ifnull(length(key) + length(value), 0), ifnull(due, "+neverText+`)
+		FROM appcache_meta LEFT JOIN appcache_entries ON key = ?`, t.key)
 	if err != nil {
 		return err
 	}
@@ -147,6 +139,7 @@ func (t *tx) load() error {
 		return errTables
 	}
 	t.meta = meta{row[0], row[1], row[2], row[3]}
+	t.id, t.size, t.due = row[4], row[5], row[6]
 	t.oldMeta, t.loaded = t.meta, true
 	t.s.mu.Lock()
 	t.s.slots = t.slots
@@ -163,18 +156,18 @@ func (t *tx) put(e entry) error {
 	if t.overwrites = t.id != 0; t.overwrites {
 		t.s.learn(e.key, t.id)
 		if e.now < t.due && t.due <= e.expires {
-			return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'') WHERE id = ?", e.expires, e.value, t.id)
+			return exec(quick, t.c, "UPDATE appcache_entries SET expires = ?, value = ifnull(?, x'') WHERE id = ?", e.expires, e.value, t.id)
 		}
-		return t.c.exec(quick, "UPDATE appcache_entries SET expires = ?, due = ?, value = ifnull(?, x'') WHERE id = ?", e.expires, e.firstDue(), e.value, t.id)
+		return exec(quick, t.c, "UPDATE appcache_entries SET expires = ?, due = ?, value = ifnull(?, x'') WHERE id = ?", e.expires, e.firstDue(), e.value, t.id)
 	}
 
 	t.entries++
 	var err error
 	if t.spare != 0 {
 		t.id, t.spare = t.spare, 0
-		err = t.c.exec(quick, "UPDATE appcache_entries SET key = ?, expires = ?, due = ?, value = ifnull(?, x'') WHERE id = ?", e.key, e.expires, e.firstDue(), e.value, t.id)
+		err = exec(quick, t.c, "UPDATE appcache_entries SET key = ?, expires = ?, due = ?, value = ifnull(?, x'') WHERE id = ?", e.key, e.expires, e.firstDue(), e.value, t.id)
 	} else if t.id, err = t.freeSlot(); err == nil {
-		err = t.c.exec(quick, "INSERT INTO appcache_entries (id, key, expires, due, value) VALUES (?, ?, ?, ?, ifnull(?, x''))", t.id, e.key, e.expires, e.firstDue(), e.value)
+		err = exec(quick, t.c, "INSERT INTO appcache_entries (id, key, expires, due, value) VALUES (?, ?, ?, ?, ifnull(?, x''))", t.id, e.key, e.expires, e.firstDue(), e.value)
 	}
 	if err != nil {
 		return err
@@ -211,9 +204,19 @@ func (t *tx) freeSlot() (int64, error) {
 	}
 }
 
+// removeSpare frees the slot that was evicted and not overwritten, if there is one.
+func (t *tx) removeSpare() error {
+	if t.spare == 0 {
+		return nil
+	}
+	id := t.spare
+	t.spare = 0
+	return t.remove(id)
+}
+
 // remove frees a slot. Its entry isn't counted any more.
 func (t *tx) remove(id int64) error {
-	if err := t.c.exec(quick, "DELETE FROM appcache_entries WHERE id = ?", id); err != nil {
+	if err := exec(quick, t.c, "DELETE FROM appcache_entries WHERE id = ?", id); err != nil {
 		return err
 	}
 	if len(t.s.free) < queueMax {
@@ -222,13 +225,13 @@ func (t *tx) remove(id int64) error {
 	return t.setUsed(id, 0)
 }
 
-// clear removes everything, and repairs what contradicted itself. It may take long, and so it watches ctx.
-func (t *tx) clear(ctx context.Context) error {
+// clear removes everything, and repairs what contradicted itself.
+func (t *tx) clear() error {
 	if err := t.load(); err != nil && !errors.Is(err, errTables) {
 		return err
 	}
 	for _, table := range []string{"appcache_entries", "appcache_recency", "appcache_meta"} {
-		if err := t.c.exec(ctx, "DELETE FROM "+table); err != nil {
+		if err := exec(quick, t.c, "DELETE FROM "+table); err != nil {
 			return err
 		}
 	}
@@ -236,5 +239,5 @@ func (t *tx) clear(ctx context.Context) error {
 	t.oldMeta = t.meta
 	t.takeTouches()
 	t.s.queue, t.s.free = nil, nil
-	return t.c.exec(quick, "INSERT INTO appcache_meta VALUES (?, 0, 0, 0, ?)", int64(version), t.clock)
+	return exec(quick, t.c, "INSERT INTO appcache_meta VALUES (?, 0, 0, 0, ?)", int64(version), t.clock)
 }
