@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goappcache/appcache/benchmarks/internal/report"
+	"github.com/goappcache/appcache/benchmarks/sqlite"
 	"github.com/goappcache/appcache/sqlitelru"
 )
 
@@ -92,7 +93,7 @@ var sizes = []int{1_000, 10_000, 100_000, 1_000_000}
 
 const naiveLargest = 100_000
 
-// BenchmarkSizes measures what the operations cost as the cache grows. A plain SELECT on a table that stays
+// BenchmarkSizes measures what the operations cost as the cache grows, and how much memory it takes. A plain SELECT on a table that stays
 // the same takes its turns with them, so that sizes can be compared although they follow one another.
 func BenchmarkSizes(b *testing.B) {
 	for _, place := range places {
@@ -127,7 +128,13 @@ func BenchmarkSizes(b *testing.B) {
 				if path == "" {
 					return
 				}
+				used := ours.resident(b)
 				ours.leave(b)
+				measured.Add(fmt.Sprintf("file/%d/memory", n), []report.Samples{
+					{Name: "empty", Bytes: []float64{residentOnceOpen(b, place.path(b), n)}},
+					{Name: "opened", Bytes: []float64{residentOnceOpen(b, path, n)}},
+					{Name: "in use", Bytes: []float64{used}},
+				})
 				b.Run("Open", func(b *testing.B) {
 					measured.Measure(b, report.Group{Name: fmt.Sprintf("file/%d/Open", n), Batch: turn(1), Candidates: []report.Candidate{
 						reference,
@@ -140,6 +147,7 @@ func BenchmarkSizes(b *testing.B) {
 						}},
 					}})
 				})
+				giveBack(b, path, n)
 			})
 		}
 	}
@@ -165,11 +173,52 @@ func average(b *testing.B, group string, n int, reference, ours report.Candidate
 	})
 }
 
+// small is the size of a file, in bytes, that has given its room back.
+const small = 2 << 20
+
+// giveBack clears a file and counts the Sets until it is small.
+func giveBack(b *testing.B, path string, n int) {
+	b.Helper()
+	size := func() float64 {
+		info, err := os.Stat(path)
+		require.NoError(b, err)
+		return float64(info.Size())
+	}
+	backend, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: n})
+	require.NoError(b, err)
+	before := size()
+	begin := time.Now()
+	require.NoError(b, backend.Clear(b.Context()))
+	cleared := time.Since(begin)
+	longest, sets := time.Duration(0), 0
+	for ; size() > small; sets++ {
+		require.Less(b, sets, n)
+		begin := time.Now()
+		require.NoError(b, backend.SetRaw(b.Context(), sqlite.Key(sets), make([]byte, 100), benchTTL))
+		longest = max(longest, time.Since(begin))
+	}
+	require.NoError(b, backend.Close())
+	measured.Add(fmt.Sprintf("file/%d/clear", n), []report.Samples{
+		{Name: "before", Bytes: []float64{before}},
+		{Name: "Clear", NS: []float64{float64(cleared)}},
+		{Name: "longest", NS: []float64{float64(longest)}},
+		{Name: "Sets", NS: []float64{float64(sets)}},
+	})
+}
+
+// residentOnceOpen returns how much memory a process has that has done nothing but open a file.
+func residentOnceOpen(b *testing.B, path string, maxSize int) float64 {
+	b.Helper()
+	w := hire(b, job{Contender: "appcache", Place: path, MaxSize: maxSize})
+	defer w.leave(b)
+	return w.resident(b)
+}
+
 const docs = "../../docs"
 
 // writeDocs writes the tables and the plots.
 func writeDocs(machine string) error {
-	text := fmt.Sprintf("%s\nMedians of %d rounds.\n\n%s\n%s\n%s\n%s", machine, measured.Rounds(), timesTable(), selectTable(), neighboursTable(), sizesTable())
+	text := fmt.Sprintf("%s\nMedians of %d rounds.\n\n%s\n%s\n%s\n%s\n%s\n%s", machine, measured.Rounds(), timesTable(), selectTable(), neighboursTable(), sizesTable(), memoryTable(), clearTable())
 	fmt.Println(text)
 	if err := report.Write(filepath.Join(docs, "benchmarks.md"), "sqlite", text); err != nil {
 		return err
@@ -293,10 +342,7 @@ func sizeOperations() []string {
 // sizesTable has what an operation takes as the cache grows, and that as a multiple of what it takes with
 // 10,000 entries.
 func sizesTable() string {
-	table := report.Table{Head: []string{"entries of 100 bytes"}}
-	for _, n := range sizes {
-		table.Head = append(table.Head, fmt.Sprint(n))
-	}
+	table := tableOfSizes("entries of 100 bytes")
 	for _, place := range places {
 		for _, candidate := range []string{"appcache", "naive"} {
 			for _, op := range sizeOperations() {
@@ -314,6 +360,65 @@ func sizesTable() string {
 				}
 			}
 		}
+	}
+	return table.String()
+}
+
+// tableOfSizes is a table with a column for each number of entries.
+func tableOfSizes(what string) report.Table {
+	table := report.Table{Head: []string{what}}
+	for _, n := range sizes {
+		table.Head = append(table.Head, fmt.Sprint(n))
+	}
+	return table
+}
+
+// memoryTable has how much more memory a process has that has opened a file than one that has opened an empty one.
+func memoryTable() string {
+	table := tableOfSizes("on a file, entries of 100 bytes: memory")
+	for _, when := range []string{"opened", "in use"} {
+		row := []string{when}
+		for _, n := range sizes {
+			group := fmt.Sprintf("file/%d/memory", n)
+			s, empty := measured.Of(group, when), measured.Of(group, "empty")
+			if s == nil || s.Bytes[0] == 0 {
+				row = append(row, "–")
+				continue
+			}
+			row = append(row, fmt.Sprintf("%.1f MB", (s.Bytes[0]-empty.Bytes[0])/1e6))
+		}
+		table.Add(row...)
+	}
+	return table.String()
+}
+
+// clearTable has what it takes until a file is small again. It is measured once.
+func clearTable() string {
+	table := tableOfSizes("on a file, entries of 100 bytes: Clear")
+	rows := []struct{ name, text string }{
+		{"before", "the file before it"},
+		{"Clear", "Clear"},
+		{"Sets", "Sets after it, until the file has less than 2 MiB"},
+		{"longest", "the longest of them"},
+	}
+	for _, r := range rows {
+		row := []string{r.text}
+		for _, n := range sizes {
+			s := measured.Of(fmt.Sprintf("file/%d/clear", n), r.name)
+			switch {
+			case s == nil:
+				row = append(row, "–")
+			case r.name == "before":
+				row = append(row, fmt.Sprintf("%.1f MB", s.Bytes[0]/1e6))
+			case r.name == "Sets":
+				row = append(row, fmt.Sprint(s.NS[0]))
+			case s.NS[0] == 0:
+				row = append(row, "–")
+			default:
+				row = append(row, report.Duration(s.NS[0]))
+			}
+		}
+		table.Add(row...)
 	}
 	return table.String()
 }

@@ -43,6 +43,7 @@ func contenders(maxSize int) []contender {
 	return []contender{
 		{"naive", lru(sqlite.NewNaive, maxSize), "", true},
 		{"appcache", lru(sqlite.NewOurs, maxSize), "", true},
+		{"two tables", lru(sqlite.NewTwoTables, maxSize), "", true},
 		{"SELECT", sqlite.NewDirect, "", false},
 		{"SELECT with 16 MiB", sqlite.NewDirectCached, "memory", false},
 		{"SELECT by database/sql", sqlite.NewPlain, "", false},
@@ -149,7 +150,7 @@ func TestStores(t *testing.T) {
 	}
 }
 
-// The two that are caches hold, after each of many operations, what an LRU list holds.
+// Those that are caches hold, after each of many operations, what an LRU list holds.
 func TestLRU(t *testing.T) {
 	const maxSize, keys = 20, 40
 	for _, c := range contenders(maxSize) {

@@ -11,6 +11,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,8 +54,9 @@ type order struct {
 
 // answer comes to the job and to each order.
 type answer struct {
-	Turn  report.Turn
-	Error string
+	Turn     report.Turn
+	Resident uint64 // to residentMemory: bytes, 0 where that isn't known
+	Error    string
 }
 
 // hire starts a worker. It ends with the benchmark.
@@ -78,25 +81,34 @@ func hire(tb testing.TB, j job) *worker {
 	return w
 }
 
-func (w *worker) ask(what any) (report.Turn, error) {
+func (w *worker) ask(what any) (answer, error) {
 	if err := w.orders.Encode(what); err != nil {
-		return report.Turn{}, err
+		return answer{}, err
 	}
 	var a answer
 	if err := w.answers.Decode(&a); err != nil {
-		return report.Turn{}, fmt.Errorf("the worker has ended: %w", err)
+		return answer{}, fmt.Errorf("the worker has ended: %w", err)
 	}
 	if a.Error != "" {
-		return report.Turn{}, errors.New(a.Error)
+		return answer{}, errors.New(a.Error)
 	}
-	return a.Turn, nil
+	return a, nil
 }
 
 // candidate is one that does an operation.
 func (w *worker) candidate(name, operation string) report.Candidate {
 	return report.Candidate{Name: name, Turn: func(goroutines, n int) (report.Turn, error) {
-		return w.ask(order{operation, goroutines, n})
+		a, err := w.ask(order{operation, goroutines, n})
+		return a.Turn, err
 	}}
+}
+
+// resident returns how many bytes of memory the worker has, its garbage and its keys not among them.
+func (w *worker) resident(tb testing.TB) float64 {
+	tb.Helper()
+	a, err := w.ask(order{Operation: residentMemory})
+	require.NoError(tb, err)
+	return float64(a.Resident)
 }
 
 // leave closes the worker's store.
@@ -114,7 +126,7 @@ func work(orders io.Reader, answers io.Writer) error {
 		return err
 	}
 	s, err := newBench(context.Background(), j)
-	if err := out.Encode(answered(report.Turn{}, err)); err != nil {
+	if err := out.Encode(answered(answer{}, err)); err != nil {
 		return err
 	}
 	if err != nil {
@@ -127,14 +139,13 @@ func work(orders io.Reader, answers io.Writer) error {
 		} else if err != nil {
 			return err
 		}
-		if err := out.Encode(answered(s.turn(o))); err != nil {
+		if err := out.Encode(answered(s.follow(o))); err != nil {
 			return err
 		}
 	}
 }
 
-func answered(turn report.Turn, err error) answer {
-	a := answer{Turn: turn}
+func answered(a answer, err error) answer {
 	if err != nil {
 		a.Error = err.Error()
 	}
@@ -166,13 +177,37 @@ func newBench(ctx context.Context, j job) (*bench, error) {
 	return nil, fmt.Errorf("there is no contender %q", j.Contender)
 }
 
-func (s *bench) turn(o order) (report.Turn, error) {
+func (s *bench) follow(o order) (answer, error) {
+	if o.Operation == residentMemory {
+		s.keys = nil // there are no operations after it
+		n, err := resident()
+		return answer{Resident: n}, err
+	}
 	for _, op := range operations {
 		if op.name == o.Operation {
-			return report.RunTurn(func() error { return op.run(s) }, o.Goroutines, o.N)
+			turn, err := report.RunTurn(func() error { return op.run(s) }, o.Goroutines, o.N)
+			return answer{Turn: turn}, err
 		}
 	}
-	return report.Turn{}, fmt.Errorf("there is no operation %q", o.Operation)
+	return answer{}, fmt.Errorf("there is no operation %q", o.Operation)
+}
+
+// residentMemory is the order to say how much memory the process has.
+const residentMemory = "resident memory"
+
+// resident returns how many bytes of this process are in memory, or 0 where there is no /proc as Linux has it.
+func resident() (uint64, error) {
+	debug.FreeOSMemory()
+	statm, err := os.ReadFile("/proc/self/statm")
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	var size, pages uint64
+	_, err = fmt.Sscan(string(statm), &size, &pages)
+	return pages * uint64(os.Getpagesize()), err
 }
 
 // operations are the columns of the table. newKey is the last one: after it the keys aren't there any more.
@@ -229,10 +264,10 @@ func TestWorkers(t *testing.T) {
 				if !op.all && !c.evicts {
 					continue
 				}
-				turn, err := w.ask(order{op.name, op.goroutines, 10})
+				a, err := w.ask(order{op.name, op.goroutines, 10})
 				require.NoError(t, err)
-				require.Positive(t, turn.Took)
-				require.Positive(t, turn.Allocs)
+				require.Positive(t, a.Turn.Took)
+				require.Positive(t, a.Turn.Allocs)
 			}
 			if c.evicts { // by now by the new keys, all that were there
 				_, err := w.ask(order{newKey, 1, 20})
@@ -242,6 +277,9 @@ func TestWorkers(t *testing.T) {
 			}
 			_, err := w.ask(order{"none", 1, 1})
 			require.ErrorContains(t, err, `no operation "none"`)
+			if runtime.GOOS == "linux" {
+				require.Greater(t, w.resident(t), 1e6)
+			}
 			w.leave(t)
 			_, err = w.ask(order{"Get", 1, 1})
 			require.Error(t, err)
