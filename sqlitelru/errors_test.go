@@ -70,6 +70,7 @@ func TestForeignFiles(t *testing.T) {
 		make func(t *testing.T, path string)
 		want string
 	}{
+		{"one byte", bytesOf("D"), "isn't a file of SQLite, and was left alone"},
 		{"a short text", bytesOf("Dear diary"), "isn't a file of SQLite, and was left alone"},
 		{"a long text", bytesOf(strings.Repeat("Dear diary\n", 1000)), "isn't a file of SQLite, and was left alone"},
 		{"tables", script("CREATE TABLE mine (x)"), "another program's, and was left alone"},
@@ -94,7 +95,19 @@ func TestForeignFiles(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, sqlitelru.Exec(b, "DELETE FROM appcache_meta"))
 			require.NoError(t, b.Close())
-		}, "appcache_meta is empty"},
+		}, "aren't as they were made"},
+		{"a cache with a table less", func(t *testing.T, path string) {
+			b, err := sqlitelru.Open(path, nil)
+			require.NoError(t, err)
+			require.NoError(t, sqlitelru.Exec(b, "DROP TABLE appcache_entries"))
+			require.NoError(t, b.Close())
+		}, "aren't as they were made"},
+		{"a cache with a column less", func(t *testing.T, path string) {
+			b, err := sqlitelru.Open(path, nil)
+			require.NoError(t, err)
+			require.NoError(t, sqlitelru.Exec(b, "ALTER TABLE appcache_meta DROP COLUMN version"))
+			require.NoError(t, b.Close())
+		}, "aren't as they were made"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -220,6 +233,38 @@ func TestDamagedFile(t *testing.T) {
 	set(t, b, "key 0", "value")
 	require.FileExists(t, path)
 	require.NoError(t, sqlitelru.Check(b))
+}
+
+// An index that is damaged may lead to the row of another key. That is an error, and never its value.
+func TestDamagedIndex(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cache.db")
+	b, err := sqlitelru.Open(path, nil)
+	require.NoError(t, err)
+	for _, key := range []string{"key4", "key5", "key6"} {
+		set(t, b, key, "value of "+key)
+	}
+	require.NoError(t, b.Close())
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	at := bytes.Index(content, []byte("\x03\x14\x01key5")) // in the index, and after it the number of the row, 2
+	require.Equal(t, byte(2), content[at+7])
+	content[at+7] = 3
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+
+	b = openFile(t, path, nil)
+	for range 2 {
+		_, _, err = b.GetRaw(t.Context(), "key5")
+		require.ErrorContains(t, err, "contradict each other")
+		for _, value := range []string{"VALUE OF KEY5", "longer"} {
+			require.ErrorContains(t, b.SetRaw(t.Context(), "key5", []byte(value), 0), "contradict each other")
+		}
+		require.ErrorContains(t, b.InvalidateRaw(t.Context(), "key5"), "contradict each other")
+	}
+	requireHit(t, b, "key6", "value of key6")
+	require.NoError(t, b.Clear(t.Context()))
+	set(t, b, "key5", "value")
+	requireHit(t, b, "key5", "value")
 }
 
 // A file that is cut off, overwritten or removed while it is open gives hits with what was stored, misses,

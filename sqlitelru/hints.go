@@ -36,12 +36,14 @@ func (s *store) find(c conn, key []byte, now int64) (id int64, value []byte, err
 		}
 		s.learn(key, 0)
 	}
-	row, err := row(quick, c, "SELECT +id, +value FROM appcache_entries WHERE key = ? AND expires > ?", key, now)
+	// The key of the row is compared too: an index that is damaged may lead to the row of another one.
+	row, err := row(quick, c, `SELECT +id, +value, +key = ? FROM appcache_entries
+		WHERE id = (SELECT id FROM appcache_entries WHERE key = ?) AND expires > ?`, key, key, now)
 	if err != nil || row == nil {
 		return 0, nil, err
 	}
 	id, _ = row[0].(int64)
-	if id < 1 {
+	if id < 1 || row[2] != int64(1) {
 		return 0, nil, errTables
 	}
 	s.learn(key, id)
@@ -63,7 +65,7 @@ func (s *store) overwrite(c conn, e entry) (done bool, err error) {
 		return false, err
 	}
 	s.touch(id, stamp, e.now)
-	s.giveBack(c)
+	s.tidy(c)
 	return true, nil
 }
 

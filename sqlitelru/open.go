@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -38,8 +39,8 @@ CREATE TABLE appcache_recency (block INTEGER PRIMARY KEY, used BLOB NOT NULL);
 `
 
 var (
-	errTables = errors.New("sqlitelru: the tables appcache_… contradict each other: they are damaged, or another program has written to them; Clear empties them")
-	errNoMeta = errors.New("sqlitelru: the table appcache_meta is empty: another program has written to it; delete the tables appcache_…, or the file")
+	errTables  = errors.New("sqlitelru: the tables appcache_… contradict each other: they are damaged, or another program has written to them; Clear empties them")
+	errForeign = errors.New("sqlitelru: the tables appcache_… aren't as they were made: they are damaged, or another program's; delete them, or the file")
 )
 
 // damaged says what can be done about a damaged file of ours.
@@ -126,7 +127,7 @@ func (s *store) makeFile(ctx context.Context, c *ownConn) error {
 		return fmt.Errorf("sqlitelru: %q isn't a file of SQLite, and was left alone: %w", s.path, err)
 	}
 	if err == nil && id[0] != applicationID {
-		if err = checkEmpty(c); err == nil {
+		if err = checkEmpty(c, s.path); err == nil {
 			// Only an empty file can be set up so that freed space may be given back later.
 			err = exec(ctx, c, "PRAGMA auto_vacuum = INCREMENTAL")
 		}
@@ -146,7 +147,10 @@ func (s *store) makeFile(ctx context.Context, c *ownConn) error {
 
 // checkEmpty returns an error when there is something in a database that isn't marked as ours. It looks
 // at all of that in one snapshot, for another process may be making it a cache right now.
-func checkEmpty(c *ownConn) error {
+func checkEmpty(c *ownConn, path string) error {
+	if info, err := os.Stat(path); err == nil && info.Size() == 1 { // which SQLite takes for an empty file
+		return errors.New("this isn't a file of SQLite, and was left alone")
+	}
 	row, err := ints(c, "SELECT (SELECT count(*) FROM sqlite_schema), user_version, application_id FROM pragma_user_version, pragma_application_id")
 	if err == nil && row[2] != applicationID && (row[0] != 0 || row[1] != 0 || row[2] != 0) {
 		err = errors.New("this database is another program's, and was left alone: choose another path")
@@ -171,31 +175,29 @@ func (s *store) setUp(ctx context.Context, c *ownConn) error {
 // makeTables makes the tables, and runs more with it, when they aren't there. It checks their version, and
 // sets the clock.
 func (s *store) makeTables(ctx context.Context, c conn, more string) error {
-	there := func() (bool, error) {
-		row, err := ints(c, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'appcache_meta'")
-		return row != nil, err
-	}
-	found, err := there()
-	if err == nil && !found {
-		if err = c.script(ctx, schema+more); err != nil {
-			// Another process may have made them in the meantime.
-			if found, _ := there(); found {
-				err = nil
-			}
+	const tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('appcache_meta', 'appcache_entries', 'appcache_recency')"
+	row, err := ints(c, tables)
+	if err == nil && row[0] == 0 {
+		// Where another process makes them in the meantime this fails, and they are there all the same.
+		failed := c.script(ctx, schema+more)
+		if row, err = ints(c, tables); err == nil && row[0] == 0 {
+			err = failed
 		}
 	}
 	if err != nil {
 		return err
 	}
-	row, err := ints(c, "SELECT version, clock FROM appcache_meta")
-	if err != nil {
+	there := row[0]
+	row, err = ints(c, "SELECT version, clock FROM appcache_meta")
+	switch {
+	case errors.Is(err, errTables), err == nil && row == nil, code(err) == codeError:
+		return errForeign
+	case err != nil:
 		return err
-	}
-	if row == nil {
-		return errNoMeta
-	}
-	if row[0] != version {
+	case row[0] != version:
 		return fmt.Errorf("sqlitelru: the tables are of version %d, and this program knows version %d: delete them or use another database", row[0], version)
+	case there != 3:
+		return errForeign
 	}
 	s.catchUp(row[1])
 	return nil

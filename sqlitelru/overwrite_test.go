@@ -223,8 +223,8 @@ func TestHints(t *testing.T) {
 	}
 	require.Zero(t, known(10_000))
 	sqlitelru.Learn(b, "1", 1<<31)
-	require.EqualValues(t, 1<<31, sqlitelru.Hint(b, "1"))
+	require.Equal(t, int64(1<<31), sqlitelru.Hint(b, "1"))
 	sqlitelru.Learn(b, "1", 1<<32)
-	require.EqualValues(t, 1<<31, sqlitelru.Hint(b, "1"), "there is no room for such a number")
+	require.Equal(t, int64(1<<31), sqlitelru.Hint(b, "1"), "there is no room for such a number")
 	require.Equal(t, 8<<20, sqlitelru.HintBytes(b))
 }

@@ -5,16 +5,18 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"time"
 )
 
 // perBlock is the number of slots in a row of appcache_recency: 4,000 bytes fit a page of 4 KiB.
 const perBlock = 500
 
 const (
-	flushAge   = 1_000_000 // microseconds after which touches are written out
-	touchesMin = 8192      // so many are written out at once, or for larger caches a sixteenth of the slots,
-	touchesMax = 1 << 16   // up to so many: the cost is that of the blocks that they are in
-	touchesEnd = 1 << 17   // more than that, when they can't be written out, are lost
+	flushAge   = 500_000 // microseconds after which touches are written out, or it is tried:
+	flushAgain = 25_000  // microseconds after a try that failed, there are that many tries within a second
+	touchesMin = 8192    // so many are written out at once, or for larger caches a sixteenth of the slots,
+	touchesMax = 1 << 16 // up to so many: the cost is that of the blocks that they are in
+	touchesEnd = 1 << 17 // more than that, when they can't be written out, are lost
 )
 
 // At most so many blocks are held.
@@ -29,15 +31,18 @@ type block struct {
 func (s *store) tick(now int64) int64 {
 	for {
 		last := s.clock.Load()
-		stamp := max(now, last+1)
+		stamp := max(now+s.ahead.Load(), last+1)
 		if s.clock.CompareAndSwap(last, stamp) {
 			return stamp
 		}
 	}
 }
 
-// catchUp makes the stamps to come later than one that was found in the database.
+// catchUp makes the stamps to come later than one that was found in the database. Where that is ahead of the wall
+// clock, which was put back, they stay ahead by as much. Else they would only count the operations of this process,
+// and fall behind those of others that do more. The caller has the turn.
 func (s *store) catchUp(stamp int64) {
+	s.ahead.Store(max(s.ahead.Load(), stamp-time.Now().UnixMicro()))
 	for last := s.clock.Load(); last < stamp && !s.clock.CompareAndSwap(last, stamp); last = s.clock.Load() {
 	}
 }
@@ -78,7 +83,7 @@ func (s *store) flushIfDue(ctx context.Context, c conn, now int64) {
 	s.mu.Lock()
 	since := now - s.failed
 	s.mu.Unlock()
-	if 0 <= since && since < flushAge {
+	if 0 <= since && since < flushAgain {
 		return
 	}
 	if s.pool != nil {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"hash/maphash"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -29,8 +30,15 @@ const (
 	sqliteSleep = 5 * time.Millisecond
 )
 
-// freeMin is the number of free pages, 1 MiB, that a file may keep however small it is.
-const freeMin = 256
+const (
+	// freeMin is the number of free pages, 1 MiB, that a file may keep however small it is.
+	freeMin = 256
+
+	// walMax is how many bytes a WAL may have, twice what it takes until it is copied into the file, and cutLimit
+	// how long it may take to see to that, where others are in the way.
+	walMax   = 64 << 20
+	cutLimit = 250 * time.Millisecond
+)
 
 // The primary result codes (https://sqlite.org/rescode.html) that matter here.
 const (
@@ -59,10 +67,13 @@ type store struct {
 	closed    bool     // guarded by turn
 	queue     []slot   // guarded by turn; see tx.victim
 	free      []int64  // guarded by turn; see tx.freeSlot
-	writes    int      // guarded by turn; see giveBack
+	writes    int      // guarded by turn; see tidy
 	shrinking bool     // guarded by turn; see giveBack
+	cutAt     int      // guarded by turn: the write at which to try cutWAL again
+	cutPause  int      // guarded by turn: how many writes that was put off by
 
 	clock   atomic.Int64 // the last stamp given; see tick
+	ahead   atomic.Int64 // by so much the stamps are ahead of the wall clock; see catchUp
 	blocked atomic.Int64 // how many writers wait for those who read; see try
 
 	mu      sync.Mutex
@@ -190,12 +201,44 @@ func inWAL(c conn) bool {
 	return err == nil && row != nil && row[0] == "wal"
 }
 
-// giveBack lets the file get smaller by some pages after a transaction, when many are free. It looks
-// whether they are at the first transaction and every 64th. What it can't do it leaves for later.
-func (s *store) giveBack(c conn) {
-	if s.writes++; !s.ofOpen() || !s.shrinking && s.writes%64 != 1 {
+// tidy sees to it after a write that a file and its WAL don't stay large. It looks whether they are at the first
+// write and every 64th. What it can't do it leaves for later.
+func (s *store) tidy(c conn) {
+	if !s.ofOpen() {
 		return
 	}
+	s.writes++
+	if s.writes%64 == 1 {
+		s.cutWAL(c)
+	}
+	if s.writes%64 == 1 || s.shrinking {
+		s.giveBack(c)
+	}
+}
+
+// cutWAL empties a WAL that has become too large. SQLite writes it from its beginning again when all of it is in the
+// file and nobody reads from it or copies it, and with several processes that never pause there may be no such moment.
+// So it tries again and again, but not for long; and after a try that failed, since somebody reads an old state say, it
+// goes on without for more and more writes.
+func (s *store) cutWAL(c conn) {
+	large := func() bool {
+		info, err := os.Stat(s.path + "-wal")
+		return err == nil && info.Size() > walMax
+	}
+	if s.writes < s.cutAt || !large() {
+		return
+	}
+	for begin := time.Now(); large() && time.Since(begin) < cutLimit; time.Sleep(time.Millisecond) {
+		_ = exec(quick, c, "PRAGMA wal_checkpoint(TRUNCATE)")
+	}
+	if s.cutPause = min(2*s.cutPause+64, 5000); !large() {
+		s.cutPause = 0
+	}
+	s.cutAt = s.writes + s.cutPause
+}
+
+// giveBack lets the file get smaller by some pages, when many are free.
+func (s *store) giveBack(c conn) {
 	row, err := ints(c, "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count")
 	if err != nil || row == nil {
 		return

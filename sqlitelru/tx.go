@@ -89,7 +89,7 @@ func (s *store) transaction(ctx context.Context, c conn, key []byte, now int64, 
 		if t.overwrites {
 			s.touch(t.id, t.stamp, now)
 		}
-		s.giveBack(c)
+		s.tidy(c)
 		return nil
 	}
 	c.rollback()
@@ -131,11 +131,11 @@ func (t *tx) load() error {
 		return nil
 	}
 	row, err := ints(t.c, "SELECT slots, entries, bytes, clock, ifnull(id, 0), ifnull(length(key) + length(value), 0), ifnull(due, "+neverText+`)
-		FROM appcache_meta LEFT JOIN appcache_entries ON key = ?`, t.key)
+		, ifnull(+key = ?, 1) FROM appcache_meta LEFT JOIN appcache_entries ON id = (SELECT id FROM appcache_entries WHERE key = ?)`, t.key, t.key)
 	if err != nil {
 		return err
 	}
-	if row == nil {
+	if row == nil || row[7] != 1 {
 		return errTables
 	}
 	t.meta = meta{row[0], row[1], row[2], row[3]}
