@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"path/filepath"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,23 +100,6 @@ func rollback(t *testing.T, conn *sql.Conn) {
 	require.NoError(t, conn.Close())
 }
 
-// A transaction has the lock from its beginning. One that reads first fails when another writes then.
-func TestTransactionsBeginWithTheLock(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "cache.db")
-	all := map[string]*sqlitelru.Backend{"a file": openFile(t, path, nil), "a pool": newBackend(t, openPool(t, path), nil)}
-	other := openPool(t, path)
-	for name, b := range all {
-		require.NoError(t, sqlitelru.InTransaction(b, func() error {
-			_, err := other.ExecContext(t.Context(), "UPDATE appcache_meta SET clock = clock")
-			requireCode(t, 5, err)
-			return nil
-		}), name)
-		_, err := other.ExecContext(t.Context(), "UPDATE appcache_meta SET clock = clock")
-		require.NoError(t, err, name)
-	}
-}
-
 // A lock that nobody lets go of is an error after ten seconds, and never a miss.
 func TestWaitingEnds(t *testing.T) {
 	t.Parallel()
@@ -129,34 +114,6 @@ func TestWaitingEnds(t *testing.T) {
 		rollback(t, conn)
 		requireHit(t, b, "key", "value")
 	})
-}
-
-// A read doesn't wait to write down what was read, and doesn't try again for a second. That is one of the computer's
-// clock, and not of the logical one, which may be ahead of it.
-func TestReadsDontWaitToWrite(t *testing.T) {
-	t.Parallel()
-	for _, ahead := range []time.Duration{0, time.Hour} {
-		synctest.Test(t, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "cache.db")
-			b := openFile(t, path, nil)
-			sqlitelru.SetClock(b, time.Now().Add(ahead).UnixMicro())
-			set(t, b, "key", "value")
-			requireHit(t, b, "key", "value")
-			require.Equal(t, 1, sqlitelru.Touches(b))
-			conn := beginOn(t, openPool(t, path), "IMMEDIATE")
-			time.Sleep(2 * time.Second)
-			begin := time.Now()
-			requireHit(t, b, "key", "value")
-			require.Equal(t, begin, time.Now(), "it slept")
-			require.Equal(t, 1, sqlitelru.Touches(b))
-			rollback(t, conn)
-			requireHit(t, b, "key", "value")
-			require.Equal(t, 1, sqlitelru.Touches(b), "it is too early")
-			time.Sleep(time.Second)
-			requireHit(t, b, "key", "value")
-			require.Zero(t, sqlitelru.Touches(b), ahead)
-		})
-	}
 }
 
 // The caller's settings stay as they are, and a transaction of the caller's isn't disturbed.
@@ -216,4 +173,77 @@ func TestGetViaLivesThroughErrors(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, "loaded", value, name)
 	}
+}
+
+// Whether an entry has expired, and when one is to, goes by the time after the wait and not before it.
+func TestTTLAfterAWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
+		require.NoError(t, b.SetRaw(t.Context(), "a", []byte("1"), time.Second))
+		time.AfterFunc(5*time.Second, sqlitelru.HoldTurn(b))
+		requireMiss(t, b, "a")
+		time.AfterFunc(5*time.Second, sqlitelru.HoldTurn(b))
+		require.NoError(t, b.SetRaw(t.Context(), "b", []byte("1"), time.Second))
+		requireHit(t, b, "b", "1")
+	})
+}
+
+// Where there is no WAL a write gets its turn among reads that never pause.
+func TestWritesAmongReads(t *testing.T) {
+	t.Parallel()
+	db := openPool(t, filepath.Join(t.TempDir(), "callers.db")+"?_pragma=journal_mode(delete)&_pragma=synchronous(off)")
+	db.SetMaxIdleConns(20)
+	b := newBackend(t, db, nil)
+	set(t, b, "key", "value")
+	var stop atomic.Bool
+	errs := make(chan error, 16)
+	for range cap(errs) {
+		go func() {
+			for {
+				if _, _, err := b.GetRaw(t.Context(), "key"); err != nil || stop.Load() {
+					errs <- err
+					return
+				}
+			}
+		}()
+	}
+	for n := range 30 {
+		set(t, b, strconv.Itoa(n), "value")
+		set(t, b, "key", "VALUE")
+	}
+	stop.Store(true)
+	for range cap(errs) {
+		require.NoError(t, <-errs)
+	}
+}
+
+// endsAfter is a context that ends when it was asked so many times whether it has.
+type endsAfter struct {
+	context.Context
+	asked *atomic.Int64
+}
+
+func (c endsAfter) Err() error {
+	if c.asked.Add(-1) < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// A Set that has to evict many looks at its context now and then, and leaves all as it was when that has ended.
+func TestEvictingEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), &sqlitelru.Options{MaxBytes: 1000})
+	for n := range 50 {
+		set(t, b, strconv.Itoa(n), "value")
+	}
+	before := stored(t, b)
+	ctx := endsAfter{t.Context(), new(atomic.Int64)}
+	ctx.asked.Store(10)
+	require.ErrorIs(t, b.SetRaw(ctx, "big", make([]byte, 995), 0), context.Canceled)
+	require.Equal(t, before, stored(t, b))
+	require.NoError(t, sqlitelru.Check(b))
+	require.NoError(t, b.SetRaw(t.Context(), "big", make([]byte, 995), 0))
+	require.Equal(t, []string{"big"}, stored(t, b))
 }

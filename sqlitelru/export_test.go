@@ -2,6 +2,7 @@ package sqlitelru
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"encoding/binary"
 	"errors"
@@ -141,6 +142,68 @@ func Learn(b *Backend, key string, id int64) { b.store.learn([]byte(key), id) }
 
 // Hint returns in which slot b believes that a key is, or 0.
 func Hint(b *Backend, key string) int64 { return b.store.hint([]byte(key)) }
+
+// TouchAt notes that a slot was used then.
+func TouchAt(b *Backend, id, stamp int64) { b.store.touch(id, stamp, time.Now().UnixMicro()) }
+
+// Known reports whether there is something left of the store of a caller's database.
+func Known(db *sql.DB) bool {
+	stores.Lock()
+	defer stores.Unlock()
+	_, known := stores.byDB[db]
+	return known
+}
+
+// Forget is what happens, at some time, after the last backend over a database is gone.
+func Forget(db *sql.DB) { forget(&pool{db: db}) }
+
+// FailAfterFlushes runs a transaction that writes the touches out, twice, and then fails. Between is run in it.
+func FailAfterFlushes(b *Backend, between func()) error {
+	return b.store.write(context.Background(), nil, func(t *tx) error {
+		if err := t.flush(); err != nil {
+			return err
+		}
+		between()
+		return errors.Join(t.flush(), errors.New("failed"))
+	})
+}
+
+// FlushHolding writes the touches out, and returns how many blocks it held at the end.
+func FlushHolding(b *Backend) (held int, err error) {
+	err = b.store.write(context.Background(), nil, func(t *tx) error {
+		defer func() { held = len(t.blocks) }()
+		return t.flush()
+	})
+	return held, err
+}
+
+// LookThrough looks through the slots.
+func LookThrough(b *Backend) error {
+	return b.store.write(context.Background(), nil, func(t *tx) error { return errors.Join(t.load(), t.lookThrough()) })
+}
+
+// Remembered returns how many slots b remembers as the next to go, and as free.
+func Remembered(b *Backend) (queue, free int) {
+	defer HoldTurn(b)()
+	return len(b.store.queue), len(b.store.free)
+}
+
+// Prepared returns how many statements are prepared for a caller's database.
+func Prepared(b *Backend) int {
+	b.store.pool.mu.Lock()
+	defer b.store.pool.mu.Unlock()
+	return len(b.store.pool.stmts)
+}
+
+// IsWithin reports whether b believes that its limits are kept.
+func IsWithin(b *Backend) bool { return b.within.Load() }
+
+// QueryAll goes through all the rows of a query on the connection that b uses.
+func QueryAll(b *Backend, query string) error {
+	return b.store.do(context.Background(), true, func(c conn) error {
+		return c.each(quick, func([]driver.Value) bool { return true }, query)
+	})
+}
 
 // A Turn is a turn.
 type Turn struct{ *turn }

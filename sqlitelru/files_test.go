@@ -3,7 +3,6 @@ package sqlitelru_test
 import (
 	"bufio"
 	"context"
-	"database/sql"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -174,90 +172,6 @@ func TestProcessKilledInATransaction(t *testing.T) {
 	require.Equal(t, "ok", verdict)
 }
 
-// Recency that another process has noted is written by its next operation a second later, or by Close.
-func TestRecencyBetweenOpens(t *testing.T) {
-	t.Parallel()
-	const aSecond = time.Second + time.Millisecond
-	tests := []struct {
-		name     string
-		then     func(t *testing.T, reader *sqlitelru.Backend)
-		survivor string
-	}{
-		{"an idle reader keeps its notes", func(*testing.T, *sqlitelru.Backend) { time.Sleep(time.Hour) }, "b"},
-		{"too soon", func(t *testing.T, r *sqlitelru.Backend) { time.Sleep(time.Second / 4); requireMiss(t, r, "x") }, "b"},
-		{"the next hit", func(t *testing.T, r *sqlitelru.Backend) { time.Sleep(aSecond); requireHit(t, r, "a", "1") }, "a"},
-		{"the next miss", func(t *testing.T, r *sqlitelru.Backend) { time.Sleep(aSecond); requireMiss(t, r, "x") }, "a"},
-		{"the next Set", func(t *testing.T, r *sqlitelru.Backend) { time.Sleep(aSecond); set(t, r, "a", "2") }, "a"},
-		{"Invalidate", func(t *testing.T, r *sqlitelru.Backend) {
-			time.Sleep(aSecond)
-			require.NoError(t, r.InvalidateRaw(t.Context(), "x"))
-		}, "a"},
-		{"Close", func(t *testing.T, r *sqlitelru.Backend) { require.NoError(t, r.Close()) }, "a"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				path := filepath.Join(t.TempDir(), "cache.db")
-				writer := openFile(t, path, &sqlitelru.Options{MaxSize: 2})
-				set(t, writer, "a", "1")
-				set(t, writer, "b", "1")
-				reader := openFile(t, path, &sqlitelru.Options{MaxSize: 2})
-				sqlitelru.Within(reader)
-				requireHit(t, reader, "a", "1")
-				tt.then(t, reader)
-				set(t, writer, "c", "1")
-				require.ElementsMatch(t, []string{tt.survivor, "c"}, stored(t, writer))
-			})
-		})
-	}
-}
-
-// Others who write all the time leave moments in between, and in one of them recency is written before a second is over.
-func TestRecencyAmongOtherWriters(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "cache.db")
-		b, others := openFile(t, path, nil), openPool(t, path)
-		set(t, b, "a", "1")
-		requireHit(t, b, "a", "1")
-		written := false
-		for n := range 73 {
-			var conn *sql.Conn
-			if n < 70 {
-				conn = beginOn(t, others, "IMMEDIATE")
-			}
-			requireHit(t, b, "a", "1")
-			if conn != nil {
-				rollback(t, conn)
-			}
-			written = written || sqlitelru.Touches(b) == 0
-			time.Sleep(10 * time.Millisecond)
-		}
-		require.True(t, written)
-	})
-}
-
-// When the clock was wrong stamps may be ahead of it for good, and recency lags no more than else.
-func TestRecencyWithAClockThatIsAhead(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "cache.db")
-		opts := &sqlitelru.Options{MaxSize: 100}
-		writer := openFile(t, path, opts)
-		sqlitelru.SetClock(writer, time.Now().Add(time.Hour).UnixMicro())
-		set(t, writer, "a", "1")
-		reader := openFile(t, path, opts)
-		for n := range 500 { // in which all other entries are new five times
-			set(t, writer, strconv.Itoa(n), "1")
-			if n%10 == 0 {
-				requireHit(t, reader, "a", "1")
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	})
-}
-
 func TestLoweredLimit(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "cache.db")
@@ -407,4 +321,18 @@ func TestTransactionLargerThanPageCache(t *testing.T) {
 	requireMiss(t, b, "d")
 	requireHit(t, b, "c", value("C", 1<<20))
 	require.NoError(t, sqlitelru.Check(b))
+}
+
+// A limit that is exceeded later, by others whose limit is higher, is reached again by whatever is set.
+func TestLimitIsReachedAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cache.db")
+	narrow, wide := openFile(t, path, &sqlitelru.Options{MaxSize: 10}), openFile(t, path, nil)
+	set(t, narrow, "a", "value")
+	require.True(t, sqlitelru.IsWithin(narrow))
+	fill(t, wide, 500)
+	for range 10 {
+		set(t, narrow, "a", "value")
+	}
+	require.NoError(t, sqlitelru.Check(narrow))
 }

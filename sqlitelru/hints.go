@@ -37,8 +37,8 @@ func (s *store) find(c conn, key []byte, now int64) (id int64, value []byte, err
 		s.learn(key, 0)
 	}
 	// The key of the row is compared too: an index that is damaged may lead to the row of another one.
-	row, err := row(quick, c, `SELECT +id, +value, +key = ? FROM appcache_entries
-		WHERE id = (SELECT id FROM appcache_entries WHERE key = ?) AND expires > ?`, key, key, now)
+	row, err := row(quick, c, `SELECT +id, +value, +key = ?1 FROM appcache_entries
+		WHERE id = (SELECT id FROM appcache_entries WHERE key = ?1) AND expires > ?2`, key, now)
 	if err != nil || row == nil {
 		return 0, nil, err
 	}
@@ -90,7 +90,7 @@ func (s *store) learn(key []byte, id int64) {
 	hash := maphash.Bytes(s.hints.seed, key) >> 32
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if id < 0 || id > math.MaxUint32 || id == 0 && len(s.hints.buckets) == 0 {
+	if id < 0 || id > math.MaxUint32 {
 		return
 	}
 	s.hints.grow(int(id))

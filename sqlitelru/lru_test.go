@@ -3,6 +3,7 @@ package sqlitelru_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
@@ -261,5 +262,45 @@ func compareOne(t *testing.T, n int, r *rand.Rand, b *sqlitelru.Backend, m *mode
 		require.NoError(t, b.Clear(t.Context()))
 	default:
 		time.Sleep(time.Duration(r.IntN(100)) * time.Millisecond)
+	}
+}
+
+// The only entry is evicted though it is read all the time.
+func TestEvictionBesideReads(t *testing.T) {
+	t.Parallel()
+	db := openPool(t, filepath.Join(t.TempDir(), "callers.db")+"?_pragma=journal_mode(wal)&_pragma=synchronous(off)")
+	b := newBackend(t, db, &sqlitelru.Options{MaxSize: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			sqlitelru.Touch(b, 1)
+		}
+	}()
+	for n := range 2000 {
+		set(t, b, fmt.Sprint(n), "value")
+	}
+	cancel()
+	<-done
+}
+
+// Of a very large cache 65,536 slots are remembered, as free or as the next to go.
+func TestRememberedSlotsAreBounded(t *testing.T) {
+	t.Parallel()
+	for blob, want := range map[string][2]int{"zeroblob(4000)": {2, 65_536}, "randomblob(4000)": {65_536, 0}} {
+		b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
+		set(t, b, "a", "1")
+		set(t, b, "b", "1")
+		require.NoError(t, sqlitelru.Exec(b, `UPDATE appcache_meta SET slots = 1199999;
+			WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2399)
+			INSERT INTO appcache_recency SELECT i, `+blob+" FROM n"))
+		require.NoError(t, sqlitelru.LookThrough(b))
+		queue, free := sqlitelru.Remembered(b)
+		require.Equal(t, want[0], queue)
+		require.LessOrEqual(t, free, 65_536)
+		require.NoError(t, b.InvalidateRaw(t.Context(), "a"))
+		_, free = sqlitelru.Remembered(b)
+		require.LessOrEqual(t, free, 65_536)
 	}
 }

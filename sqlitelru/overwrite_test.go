@@ -3,6 +3,7 @@ package sqlitelru_test
 import (
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,67 +165,33 @@ func TestManyAreDue(t *testing.T) {
 	require.NoError(t, sqlitelru.Check(b))
 }
 
-// Where a key was is no proof of where it is.
-func TestWrongHints(t *testing.T) {
+// An entry that lives for ever isn't in the index of those that are due.
+func TestNeverDue(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "cache.db")
-	b, other := openFile(t, path, nil), openFile(t, path, nil)
-	set(t, b, "a", "1")
-	require.NoError(t, other.InvalidateRaw(t.Context(), "a"))
-	requireMiss(t, b, "a")
-	require.Zero(t, sqlitelru.Hint(b, "a"), "it would be tried again and again")
-
-	set(t, b, "a", "2")
-	require.NoError(t, other.InvalidateRaw(t.Context(), "a"))
-	set(t, other, "b", "3") // in the slot that a had
-	require.Equal(t, sqlitelru.Hint(b, "a"), sqlitelru.Hint(other, "b"))
-	set(t, b, "a", "4")
-	requireHit(t, b, "b", "3")
-	requireHit(t, b, "a", "4")
-
-	sqlitelru.Learn(b, "a", sqlitelru.Hint(other, "b"))
-	requireHit(t, b, "a", "4")
-	sqlitelru.Learn(b, "a", sqlitelru.Hint(other, "b"))
-	set(t, b, "a", "5")
-	requireHit(t, other, "a", "5")
-	requireHit(t, other, "b", "3")
-
-	set(t, other, "a", "longer")
-	set(t, b, "a", "6")
-	set(t, other, "a", "7")
-	requireHit(t, b, "a", "7")
-	require.NoError(t, sqlitelru.Check(b))
+	synctest.Test(t, func(t *testing.T) {
+		b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), &sqlitelru.Options{MaxSize: 2})
+		require.NoError(t, b.SetRaw(t.Context(), "a", nil, time.Second))
+		set(t, b, "a", "1")
+		set(t, b, "b", "1")
+		time.Sleep(2 * time.Second)
+		requireHit(t, b, "a", "1")
+		set(t, b, "c", "1") // finds that a is due
+		due, err := sqlitelru.Query(b, "SELECT count(due) FROM appcache_entries")
+		require.NoError(t, err)
+		require.Zero(t, due)
+	})
 }
 
-// Nearly all keys have a hint, and the room for them is bounded.
-func TestHints(t *testing.T) {
+// An entry that has expired isn't evicted to make room for itself.
+func TestExpiredEntryIsOverwritten(t *testing.T) {
 	t.Parallel()
-	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
-	known := func(n int) (known int) {
-		wrong := 0
-		for id := range n {
-			switch sqlitelru.Hint(b, strconv.Itoa(id+1)) {
-			case int64(id + 1):
-				known++
-			case 0:
-			default:
-				wrong++
-			}
-		}
-		require.Less(t, wrong, 10, "only keys with the same half of a hash share a hint")
-		return known
-	}
-	for id := range 10_000 {
-		sqlitelru.Learn(b, strconv.Itoa(id+1), int64(id+1))
-	}
-	require.Greater(t, known(10_000), 9_800)
-	for id := range 10_000 {
-		sqlitelru.Learn(b, strconv.Itoa(id+1), 0)
-	}
-	require.Zero(t, known(10_000))
-	sqlitelru.Learn(b, "1", 1<<31)
-	require.Equal(t, int64(1<<31), sqlitelru.Hint(b, "1"))
-	sqlitelru.Learn(b, "1", 1<<32)
-	require.Equal(t, int64(1<<31), sqlitelru.Hint(b, "1"), "there is no room for such a number")
-	require.Equal(t, 8<<20, sqlitelru.HintBytes(b))
+	synctest.Test(t, func(t *testing.T) {
+		b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), &sqlitelru.Options{MaxBytes: 20})
+		require.NoError(t, b.SetRaw(t.Context(), "a", []byte("1"), time.Second))
+		set(t, b, "b", "1")
+		time.Sleep(2 * time.Second)
+		set(t, b, "a", strings.Repeat("x", 18))
+		require.Equal(t, []string{"a"}, stored(t, b))
+		require.NoError(t, sqlitelru.Check(b))
+	})
 }

@@ -190,26 +190,6 @@ func TestSlotsThatAnotherProcessTook(t *testing.T) {
 	require.NoError(t, sqlitelru.Check(one))
 }
 
-// Notes about more blocks than are held at once, in no order, are written all the same.
-func TestManyBlocks(t *testing.T) {
-	t.Parallel()
-	const slots = 33_000
-	path := filepath.Join(t.TempDir(), "cache.db")
-	b, err := sqlitelru.Open(path, &sqlitelru.Options{MaxSize: slots})
-	require.NoError(t, err)
-	fill(t, b, slots)
-	for n := 1; n <= slots; n += 22 {
-		requireHit(t, b, strconv.Itoa(n), "value")
-	}
-	require.NoError(t, b.Close())
-	b = openFile(t, path, &sqlitelru.Options{MaxSize: slots})
-	require.NoError(t, sqlitelru.Check(b))
-	set(t, b, "new", "value") // the queue is of those that weren't read
-	requireMiss(t, b, "2")
-	requireHit(t, b, "1", "value")
-	requireHit(t, b, "3", "value")
-}
-
 // lookedAt returns how many pages the connection of b has looked at.
 func lookedAt(t testing.TB, b *sqlitelru.Backend) int {
 	t.Helper()
@@ -288,4 +268,55 @@ func TestCostIsFlat(t *testing.T) {
 			require.LessOrEqual(t, pages, 2*small[name], "%s: %v, %v", name, large, small)
 		}
 	})
+}
+
+// Neither a small file gets smaller, nor the caller's database.
+func TestWhatKeepsItsPages(t *testing.T) {
+	t.Parallel()
+	small := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
+	callers := newBackend(t, openPool(t, filepath.Join(t.TempDir(), "callers.db")+"?_pragma=auto_vacuum(2)"), nil)
+	for b, size := range map[*sqlitelru.Backend]int{small: 900_000, callers: 3_000_000} {
+		require.NoError(t, b.SetRaw(t.Context(), "key", make([]byte, size), 0))
+		before, _ := pages(t, b)
+		require.NoError(t, b.InvalidateRaw(t.Context(), "key"))
+		for range 2 * 64 {
+			set(t, b, "key", "value")
+		}
+		after, free := pages(t, b)
+		require.Equal(t, before, after)
+		require.Greater(t, free, before/4)
+	}
+}
+
+// The first write after a file was opened makes it smaller, for there may not be many.
+func TestFirstWriteGivesBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cache.db")
+	b, err := sqlitelru.Open(path, nil)
+	require.NoError(t, err)
+	fillWith(t, b, 3000, 1000)
+	require.NoError(t, sqlitelru.Exec(b, "DELETE FROM appcache_entries WHERE id > 10; DELETE FROM appcache_recency"))
+	require.NoError(t, b.Close())
+	b = openFile(t, path, nil)
+	before, _ := pages(t, b)
+	require.NoError(t, b.InvalidateRaw(t.Context(), "absent"))
+	after, _ := pages(t, b)
+	require.Less(t, after, before)
+	require.NoError(t, b.Clear(t.Context()))
+}
+
+// Where another process frees the slots one by one, they aren't looked for each time.
+func TestSlotsAreNotLookedForEachTime(t *testing.T) {
+	t.Parallel()
+	const entries = 20_000 // in 41 pages of recency
+	path := filepath.Join(t.TempDir(), "cache.db")
+	b, other := openFile(t, path, &sqlitelru.Options{MaxSize: entries}), openFile(t, path, &sqlitelru.Options{MaxSize: entries})
+	fill(t, b, entries)
+	before := lookedAt(t, b)
+	for n := range 100 {
+		require.NoError(t, other.InvalidateRaw(t.Context(), fmt.Sprint(1+n)))
+		set(t, b, fmt.Sprint("new ", n), "value")
+	}
+	require.Less(t, (lookedAt(t, b)-before)/100, 20)
+	require.NoError(t, sqlitelru.Check(b))
 }

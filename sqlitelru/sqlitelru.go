@@ -92,9 +92,6 @@ func newBackend(s *store, opts *Options) (*Backend, error) {
 		ctx = limited
 	}
 	if err := s.prepare(ctx); err != nil {
-		if s.ofOpen() {
-			_ = s.close()
-		}
 		return nil, err
 	}
 	b.trim(ctx)
@@ -231,14 +228,14 @@ func (b *Backend) fits(entries, bytes int64) bool {
 // the limits allow to begin with, which is so after they were lowered, it stops at trimAtSet evictions,
 // but never leaves more than there was. There may be many to evict for a large one, and so it watches ctx.
 func (b *Backend) makeRoom(ctx context.Context, t *tx, size int64) error {
-	entries, bytes := t.entries, t.bytes
+	bytes := t.bytes
 	for n := 0; ; n++ {
 		newEntries, newBytes := t.entries, t.bytes-t.size+size
 		if t.id == 0 {
 			newEntries++
 		}
 		within := b.fits(newEntries, newBytes)
-		if within || n >= trimAtSet && newEntries <= entries && newBytes <= bytes {
+		if within || n >= trimAtSet && newBytes <= bytes {
 			b.within.Store(within)
 			return nil
 		}

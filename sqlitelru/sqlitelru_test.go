@@ -7,13 +7,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-	"weak"
 
 	"github.com/stretchr/testify/require"
 	"modernc.org/sqlite"
@@ -53,17 +51,6 @@ func TestDefaults(t *testing.T) {
 		requireHit(t, b, "2", "value")
 	})
 	require.NoError(t, sqlitelru.Check(b))
-}
-
-// The notes take no more room than that of 131,072, when they can't be written.
-func TestNotesAreBounded(t *testing.T) {
-	t.Parallel()
-	b := openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil)
-	for id := range int64(150_000) {
-		sqlitelru.Touch(b, 1+id)
-	}
-	require.Equal(t, 131_072, sqlitelru.Touches(b))
-	require.NoError(t, b.Clear(t.Context())) // or Close would write them
 }
 
 func TestTooLarge(t *testing.T) {
@@ -124,12 +111,14 @@ func TestEmptyValue(t *testing.T) {
 			"an overwrite":                    func() { set(t, b, "key", "value") },
 			"an overwrite of the same length": func() { set(t, b, "key", "") },
 		} {
-			before()
-			require.NoError(t, b.SetRaw(t.Context(), "key", value, 0), name)
-			got, found, err := b.GetRaw(t.Context(), "key")
-			require.NoError(t, err, name)
-			require.True(t, found, name)
-			require.Equal(t, []byte{}, got, name)
+			for _, ttl := range []time.Duration{0, time.Hour} {
+				before()
+				require.NoError(t, b.SetRaw(t.Context(), "key", value, ttl), name)
+				got, found, err := b.GetRaw(t.Context(), "key")
+				require.NoError(t, err, name)
+				require.True(t, found, name)
+				require.Equal(t, []byte{}, got, name)
+			}
 		}
 	}
 }
@@ -176,62 +165,6 @@ func TestExpiredGoFirst(t *testing.T) {
 		set(t, b, "e", "1")
 		require.Equal(t, []string{"b", "c", "d", "e"}, stored(t, b))
 	})
-}
-
-// The clock of the computer may be put back, also while no process runs.
-func TestClockPutBack(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "cache.db")
-	synctest.Test(t, func(t *testing.T) {
-		b := openFile(t, path, &sqlitelru.Options{MaxSize: 3})
-		sqlitelru.SetClock(b, time.Now().Add(1000*time.Hour).UnixMicro())
-		for _, key := range []string{"a", "b", "c"} {
-			set(t, b, key, "1")
-		}
-	})
-	synctest.Test(t, func(t *testing.T) {
-		b := openFile(t, path, &sqlitelru.Options{MaxSize: 3})
-		requireHit(t, b, "a", "1")
-		set(t, b, "d", "1")
-		set(t, b, "e", "1")
-		require.Equal(t, []string{"a", "d", "e"}, stored(t, b))
-		require.NoError(t, sqlitelru.Check(b))
-	})
-}
-
-// A process that runs on when the clock was put back is ahead of another, which keeps up with what it finds.
-func TestClockOfAnotherProcess(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "cache.db")
-	ahead, b := openFile(t, path, &sqlitelru.Options{MaxSize: 2}), openFile(t, path, &sqlitelru.Options{MaxSize: 2})
-	sqlitelru.SetClock(ahead, time.Now().Add(1000*time.Hour).UnixMicro())
-	set(t, ahead, "a", "1")
-	set(t, ahead, "b", "1")
-	set(t, b, "c", "1")
-	set(t, ahead, "d", "1")
-	require.Equal(t, []string{"c", "d"}, stored(t, b))
-	require.NoError(t, sqlitelru.Check(b))
-}
-
-// The backend doesn't keep what it has returned.
-func TestValuesAreTheCallers(t *testing.T) {
-	t.Parallel()
-	for name, b := range map[string]*sqlitelru.Backend{
-		"a file": openFile(t, filepath.Join(t.TempDir(), "cache.db"), nil),
-		"a pool": newBackend(t, openPool(t, filepath.Join(t.TempDir(), "callers.db")), nil),
-	} {
-		set(t, b, "key", "value")
-		value, _, err := b.GetRaw(t.Context(), "key")
-		require.NoError(t, err)
-		kept := weak.Make(&value[0])
-		value[0] = 'V'
-		value = nil //nolint:wastedassign,ineffassign // so that it is garbage
-		require.Eventually(t, func() bool {
-			runtime.GC()
-			return kept.Value() == nil
-		}, 10*time.Second, time.Millisecond, name)
-		requireHit(t, b, "key", "value")
-	}
 }
 
 func TestNilSharesTheDatabaseInMemory(t *testing.T) {
@@ -369,51 +302,6 @@ func TestTwoOnOnePool(t *testing.T) {
 	require.Equal(t, []string{"a", "c"}, stored(t, one))
 }
 
-func TestClose(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "cache.db")
-	b, err := sqlitelru.Open(path, nil)
-	require.NoError(t, err)
-	set(t, b, "key", "value")
-	require.NoError(t, b.Close())
-	require.NoError(t, b.Close())
-	requireAllFail(t, b, func(err error) { require.ErrorContains(t, err, "closed") })
-	require.NoFileExists(t, path+"-wal")
-
-	db := openPool(t, path+".callers")
-	b, err = sqlitelru.New(db, nil)
-	require.NoError(t, err)
-	require.NoError(t, b.Close())
-	requireAllFail(t, b, func(err error) { require.ErrorContains(t, err, "closed") })
-	require.NoError(t, db.PingContext(t.Context()))
-}
-
-func TestDatabaseClosedByItsOwner(t *testing.T) {
-	t.Parallel()
-	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "callers.db"))
-	require.NoError(t, err)
-	b, err := sqlitelru.New(db, nil)
-	require.NoError(t, err)
-	set(t, b, "key", "value")
-	require.NoError(t, db.Close())
-	requireAllFail(t, b, func(err error) { require.ErrorContains(t, err, "closed") })
-	_, err = sqlitelru.New(db, nil)
-	require.ErrorContains(t, err, "closed")
-	require.NoError(t, b.Close(), "there is nothing to write")
-}
-
-// requireAllFail wants all four methods to return an error.
-func requireAllFail(t *testing.T, b *sqlitelru.Backend, check func(err error)) {
-	t.Helper()
-	value, found, err := b.GetRaw(t.Context(), "key")
-	require.False(t, found)
-	require.Nil(t, value)
-	for _, err := range []error{err, b.SetRaw(t.Context(), "key", []byte("new"), 0), b.InvalidateRaw(t.Context(), "key"), b.Clear(t.Context())} {
-		require.Error(t, err)
-		check(err)
-	}
-}
-
 func TestConcurrency(t *testing.T) {
 	t.Parallel()
 	t.Run("a file", func(t *testing.T) {
@@ -464,4 +352,19 @@ func hammerOne(ctx context.Context, b *sqlitelru.Backend, g, ops int) error {
 		}
 	}
 	return nil
+}
+
+// An error, whatever it is, doesn't lose the database in memory.
+func TestMemoryOutlivesErrors(t *testing.T) {
+	t.Parallel()
+	b := inMemory(t, nil)
+	set(t, b, "key", "value")
+	db := sqlitelru.InMemoryDB()
+	defer db.SetMaxIdleConns(2)
+	db.SetMaxIdleConns(-1)
+	_, err := sqlitelru.Query(b, "SELECT nonsense")
+	requireCode(t, 1, err)
+	requireHit(t, b, "key", "value")
+	requireCode(t, 1, sqlitelru.Exec(b, "nonsense"))
+	set(t, b, "key", "after it was rolled back")
 }

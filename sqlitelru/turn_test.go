@@ -121,3 +121,53 @@ func TestTurnComes(t *testing.T) {
 		}
 	})
 }
+
+// A turn that was left to one who stopped waiting goes to the next.
+func TestTurnGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for range 200 {
+			turn := sqlitelru.NewTurn()
+			require.True(t, turn.Try())
+			ctx, cancel := context.WithCancel(t.Context())
+			stopped := make(chan error, 1)
+			go func() { stopped <- turn.Take(ctx) }()
+			synctest.Wait()
+			cancel()
+			turn.Leave()
+			if <-stopped != nil {
+				require.True(t, turn.Try())
+			}
+			next := make(chan error, 1)
+			go func() { next <- turn.Take(t.Context()) }()
+			synctest.Wait()
+			turn.Leave()
+			require.NoError(t, <-next)
+		}
+	})
+}
+
+// Others get in first again when nobody waits any more who has waited for too long.
+func TestTurnIsQuickAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		turn := sqlitelru.NewTurn()
+		late, first := false, false
+		for round := 0; !first; round++ {
+			require.Less(t, round, 1000, "they are all let in in their order")
+			require.True(t, turn.Try())
+			done := make(chan error)
+			go func() { done <- turn.Take(t.Context()) }()
+			time.Sleep(time.Second)
+			turn.Leave()
+			if turn.Try() { // before the one who waits has woken
+				first = late
+				late = true
+				synctest.Wait() // in which it sees how late it is
+				turn.Leave()
+			}
+			require.NoError(t, <-done)
+			turn.Leave()
+		}
+	})
+}

@@ -131,7 +131,7 @@ func (t *tx) load() error {
 		return nil
 	}
 	row, err := ints(t.c, "SELECT slots, entries, bytes, clock, ifnull(id, 0), ifnull(length(key) + length(value), 0), ifnull(due, "+neverText+`)
-		, ifnull(+key = ?, 1) FROM appcache_meta LEFT JOIN appcache_entries ON id = (SELECT id FROM appcache_entries WHERE key = ?)`, t.key, t.key)
+		, ifnull(+key = ?1, 1) FROM appcache_meta LEFT JOIN appcache_entries ON id = (SELECT id FROM appcache_entries WHERE key = ?1)`, t.key)
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (t *tx) clear() error {
 			return err
 		}
 	}
-	t.meta = meta{clock: max(t.clock, t.stamp)}
+	t.meta = meta{clock: t.stamp}
 	t.oldMeta = t.meta
 	t.takeTouches()
 	t.s.queue, t.s.free = nil, nil
