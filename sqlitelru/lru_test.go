@@ -278,7 +278,11 @@ func TestEvictionBesideReads(t *testing.T) {
 			sqlitelru.Touch(b, 1)
 		}
 	}()
-	for n := range 2000 {
+	rounds := 2000
+	if raceEnabled {
+		rounds = 200
+	}
+	for n := range rounds {
 		set(t, b, fmt.Sprint(n), "value")
 	}
 	cancel()

@@ -182,7 +182,7 @@ func TestMadeAtTheSameTime(t *testing.T) {
 // Those that open a new file at the same time all get it.
 func TestOpenedAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	for range 100 {
+	for range 30 {
 		path := filepath.Join(t.TempDir(), "cache.db")
 		errs := make(chan error, 4)
 		for range cap(errs) {
