@@ -58,7 +58,7 @@ func TestValuesAreTheCallers(t *testing.T) {
 		require.NoError(t, err)
 		kept := weak.Make(&value[0])
 		value[0] = 'V'
-		value = nil //nolint:wastedassign,ineffassign // so that it is garbage
+		value = nil //nolint:wastedassign // so that it is garbage
 		require.Eventually(t, func() bool {
 			runtime.GC()
 			return kept.Value() == nil
@@ -74,7 +74,7 @@ func TestValuesAreLetGo(t *testing.T) {
 	value := make([]byte, 100_000)
 	kept := weak.Make(&value[0])
 	require.NoError(t, b.SetRaw(t.Context(), "key", value, 0))
-	value = nil
+	value = nil //nolint:wastedassign // so that it is garbage
 	runtime.GC()
 	require.Nil(t, kept.Value())
 	require.NoError(t, b.InvalidateRaw(t.Context(), "key"))
