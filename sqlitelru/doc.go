@@ -19,8 +19,9 @@
 // together for many reads: before the eviction that needs it, when some thousands of entries are
 // noted, and by the operations that find a note of half a second ago, one of which gets the lock. So
 // between processes that share a file, and between two calls of [Open] for one file, recency lags by
-// at most a second of use, unless somebody holds the lock for so long. No goroutine in the background does that: an idle process keeps its notes until its next operation
-// or [Backend.Close]. A process that dies loses notes, and never an entry.
+// at most a second of use, unless somebody holds the lock for so long. No goroutine in the background
+// does that: an idle process keeps its notes until its next operation or [Backend.Close]. A process
+// that dies loses notes, and never an entry.
 //
 // # Limits
 //

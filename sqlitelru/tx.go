@@ -18,9 +18,9 @@ import (
 //     stays due when it was, before it expires, and is seen to when that time has come: see tx.expired.
 //   - appcache_recency: when each slot was last used, 8 bytes a slot and perBlock slots a row, so that
 //     many notes are written with few statements, and all can be looked through quickly. 0: it is free.
-//   - appcache_meta: one row with the highest slot in use since the last Clear, the numbers of entries and of bytes of
-//     keys and values, and the latest stamp. They are kept up to date in the transaction that changes
-//     them, for count(*) would read the whole table.
+//   - appcache_meta: one row with the highest slot in use since the last Clear, the numbers of entries and
+//     of bytes of keys and values, and the latest stamp. They are kept up to date in the transaction that
+//     changes them, for count(*) would read the whole table.
 //
 // Time is measured in stamps: microseconds of the wall clock, but each one more than the last, also
 // when the clock is put back.
@@ -130,12 +130,13 @@ func (t *tx) load() error {
 	if t.loaded {
 		return nil
 	}
-	row, err := ints(t.c, "SELECT slots, entries, bytes, clock, ifnull(id, 0), ifnull(length(key) + length(value), 0), ifnull(due, "+neverText+`)
-		, ifnull(+key = ?1, 1) FROM appcache_meta LEFT JOIN appcache_entries ON id = (SELECT id FROM appcache_entries WHERE key = ?1)`, t.key)
+	row, err := ints(t.c, `SELECT slots, entries, bytes, clock,
+		ifnull(id, 0), ifnull(length(key) + length(value), 0), ifnull(due, `+neverText+`), ifnull(+key = ?1, 1)
+		FROM appcache_meta LEFT JOIN appcache_entries ON id = (SELECT id FROM appcache_entries WHERE key = ?1)`, t.key)
 	if err != nil {
 		return err
 	}
-	if row == nil || row[7] != 1 {
+	if row == nil || row[7] != 1 { // as in store.find
 		return errTables
 	}
 	t.meta = meta{row[0], row[1], row[2], row[3]}
