@@ -43,8 +43,10 @@ func (t *tx) evict() error {
 // gets a later stamp still. So the first in the queue that has kept its stamp is the one. That holds
 // across processes, for a stamp in the database never gets less.
 func (t *tx) victim() (id, size int64, err error) {
-	if id, size, err = t.expired(); err != nil || id != 0 {
-		return id, size, err
+	if t.someDue {
+		if id, size, err = t.expired(); err != nil || id != 0 {
+			return id, size, err
+		}
 	}
 	for looks := 0; ; {
 		if len(t.s.queue) == 0 {

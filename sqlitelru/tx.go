@@ -58,6 +58,7 @@ type tx struct {
 	meta           // as changed here
 	oldMeta  meta  // as it was
 	loaded   bool  // both are known; see load
+	someDue  bool  // some entry is due, in whatever slot
 
 	spare  int64 // a slot that was evicted here and may be overwritten; 0: none
 	blocks map[int64]*block
@@ -131,8 +132,9 @@ func (t *tx) load() error {
 		return nil
 	}
 	row, err := ints(t.c, `SELECT slots, entries, bytes, clock,
-		ifnull(id, 0), ifnull(length(key) + length(value), 0), ifnull(due, `+neverText+`), ifnull(+key = ?1, 1)
-		FROM appcache_meta LEFT JOIN appcache_entries ON id = (SELECT id FROM appcache_entries WHERE key = ?1)`, t.key)
+		ifnull(id, 0), ifnull(length(key) + length(value), 0), ifnull(due, `+neverText+`), ifnull(+key = ?1, 1),
+		EXISTS (SELECT 1 FROM appcache_entries WHERE due <= ?2)
+		FROM appcache_meta LEFT JOIN appcache_entries ON id = (SELECT id FROM appcache_entries WHERE key = ?1)`, t.key, t.now)
 	if err != nil {
 		return err
 	}
@@ -140,7 +142,7 @@ func (t *tx) load() error {
 		return errTables
 	}
 	t.meta = meta{row[0], row[1], row[2], row[3]}
-	t.id, t.size, t.due = row[4], row[5], row[6]
+	t.id, t.size, t.due, t.someDue = row[4], row[5], row[6], row[8] != 0
 	t.oldMeta, t.loaded = t.meta, true
 	t.s.mu.Lock()
 	t.s.slots = t.slots
