@@ -46,7 +46,8 @@ func TestCloseWaits(t *testing.T) {
 	})
 }
 
-// Close waits for ten seconds and no longer, and says when it couldn't write.
+// Close waits ten seconds for a lock, or for the turn of a caller's database, and no longer, and says when it couldn't
+// write.
 func TestCloseEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

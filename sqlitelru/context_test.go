@@ -197,7 +197,11 @@ func TestWritesAmongReads(t *testing.T) {
 	b := newBackend(t, db, nil)
 	set(t, b, "key", "value")
 	var stop atomic.Bool
-	errs := make(chan error, 16)
+	readers, rounds := 16, 30
+	if raceEnabled {
+		readers, rounds = 8, 10
+	}
+	errs := make(chan error, readers)
 	for range cap(errs) {
 		go func() {
 			for {
@@ -208,7 +212,7 @@ func TestWritesAmongReads(t *testing.T) {
 			}
 		}()
 	}
-	for n := range 30 {
+	for n := range rounds {
 		set(t, b, strconv.Itoa(n), "value")
 		set(t, b, "key", "VALUE")
 	}

@@ -58,9 +58,18 @@ func TestDamagedFile(t *testing.T) {
 	require.NoError(t, sqlitelru.Check(b))
 }
 
-// An index that is damaged may lead to the row of another key. That is an error, and never its value.
+// An index that is damaged may lead to the row of another key, or to none. That is an error, and never its value or a
+// miss.
 func TestDamagedIndex(t *testing.T) {
 	t.Parallel()
+	for _, row := range []byte{3, 77} {
+		damageIndex(t, row)
+	}
+}
+
+// damageIndex has the index say that a key is in another row than it is.
+func damageIndex(t *testing.T, row byte) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "cache.db")
 	b, err := sqlitelru.Open(path, nil)
 	require.NoError(t, err)
@@ -72,7 +81,7 @@ func TestDamagedIndex(t *testing.T) {
 	require.NoError(t, err)
 	at := bytes.Index(content, []byte("\x03\x14\x01key5")) // in the index, and after it the number of the row, 2
 	require.Equal(t, byte(2), content[at+7])
-	content[at+7] = 3
+	content[at+7] = row
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 
 	b = openFile(t, path, nil)

@@ -17,24 +17,24 @@
 //
 // A read that had to write would be slow, so what was used when is noted in memory, and written
 // together for many reads: before the eviction that needs it, when some thousands of entries are
-// noted, and by the operations that find a note of half a second ago, one of which gets the lock. So
-// between processes that share a file, and between two calls of [Open] for one file, recency lags by
-// at most a second of use, unless somebody holds the lock for so long. No goroutine in the background
+// noted, and by the operations that find a note of half a second ago, until one of them gets the lock.
+// So between processes that share a file, and between two calls of [Open] for one file, recency lags by
+// at most a second of use, unless none of their tries in that second gets the lock. No goroutine in the background
 // does that: an idle process keeps its notes until its next operation or [Backend.Close]. A process
 // that dies loses notes, and never an entry.
 //
 // # Limits
 //
 // [Options].MaxSize bounds the entries and [Options].MaxBytes the bytes of all keys and values. No Set
-// of a new entry, or of another length, leaves more than that behind. A database that holds more to begin
-// with is brought down in steps, 1000 entries with [New] or [Open] and 64 with each such Set, so that none
+// of a new entry, or of another length, leaves more than that behind, unless there was more to begin with.
+// That is brought down in steps, 1000 entries with [New] or [Open] and 64 with each such Set, so that none
 // takes long. Where backends with different limits share a database each does so for its own, and the
 // smallest wins as long as its backend is used. A value that can't fit even alone, or is longer than the
 // 1,000,000,000 bytes that SQLite takes for one row, is an error that wraps appcache.ErrTooLarge, and
 // what was stored stays.
 //
 // The cost of an operation doesn't grow with the number of entries, with two exceptions. An eviction now and
-// then looks through the use of all entries, 8 bytes for each that there was at most since the last Clear:
+// then looks through the use of all entries, 8 bytes for each of the most that there were since the last Clear:
 // once for every n evictions or uses of the oldest entries, where n is a sixteenth of the entries, but at
 // least 64 and at most 65,536. And [Backend.Clear] looks at every page.
 //
@@ -60,15 +60,15 @@
 // A file is in WAL mode with synchronous=NORMAL: whatever kills a process, the file stays whole and
 // every Set that returned is in it; when the machine itself dies the last ones may be missing. Two
 // more files, with -wal and -shm at the end of their names, belong to it while it is open. The WAL grows to
-// 32 MiB, with several processes that write all the time to 64, and by what is written while somebody reads
-// an old state; then it is cut again. Open touches nothing but an empty file and one that it has made: for
+// 32 MiB, or to 64 with several processes that write all the time. It grows beyond that while somebody reads
+// an old state, or with a very large value; a later write cuts it again. Open touches nothing but an empty file and one that it has made: for
 // any other it returns an error. A file that is deleted stays that of the processes that have it open; delete
 // all three, when no process has. Don't rename a file that is open, or give it a second name by a hard link:
 // SQLite takes it for another one.
 //
 // When a quarter of a file and more than 1 MiB are free, as after Clear or under a lower limit, it gets
-// smaller by up to 64 pages of 4 KiB, which takes some milliseconds, with each of the next Sets, and the WAL
-// with the last of them. Less than that it keeps for entries to come, and so do a caller's database and the
+// smaller by up to 64 pages of 4 KiB with each of the next Sets, and the WAL with the last of them. That
+// takes some milliseconds, and now and then the time to copy the WAL into the file. Less than that it keeps for entries to come, and so do a caller's database and the
 // one in memory always.
 //
 // [New] puts three tables with their indexes, named appcache_…, beside what is in the caller's database.

@@ -205,6 +205,12 @@ func QueryAll(b *Backend, query string) error {
 	})
 }
 
+// CutAgain makes b try to cut the WAL again, as after a while.
+func CutAgain(b *Backend) {
+	defer HoldTurn(b)()
+	b.store.cutFailed = time.Time{}
+}
+
 // A Turn is a turn.
 type Turn struct{ *turn }
 

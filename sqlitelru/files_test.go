@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -243,7 +244,17 @@ func TestWALStaysBounded(t *testing.T) {
 		return info.Size()
 	}
 	require.Greater(t, walSize(), int64(70<<20))
+	synctest.Test(t, func(t *testing.T) {
+		other := openFile(t, path, &sqlitelru.Options{MaxSize: 20})
+		requireHit(t, other, "29", value)
+		time.Sleep(time.Second)
+		begin := time.Now()
+		requireMiss(t, other, "x")
+		require.Zero(t, sqlitelru.Touches(other))
+		require.Equal(t, begin, time.Now(), "a read slept to cut it")
+	})
 	rollback(t, conn)
+	sqlitelru.CutAgain(b)
 	for n := 0; walSize() > 1<<20; n++ {
 		require.Less(t, n, 300)
 		set(t, b, strconv.Itoa(n%30), value)

@@ -36,9 +36,9 @@ func (s *store) find(c conn, key []byte, now int64) (id int64, value []byte, err
 		}
 		s.learn(key, 0)
 	}
-	// The key of the row is compared too: an index that is damaged may lead to the row of another one.
-	row, err := row(quick, c, `SELECT +id, +value, +key = ?1 FROM appcache_entries
-		WHERE id = (SELECT id FROM appcache_entries WHERE key = ?1) AND expires > ?2`, key, now)
+	// The key of the row is compared too: an index that is damaged may lead to the row of another one, or to none.
+	row, err := row(quick, c, `SELECT +e.id, +e.value, +e.key = ?1 FROM (SELECT id FROM appcache_entries WHERE key = ?1) AS i
+		LEFT JOIN appcache_entries AS e ON e.id = i.id WHERE ifnull(e.expires, ?2 + 1) > ?2`, key, now)
 	if err != nil || row == nil {
 		return 0, nil, err
 	}
@@ -65,7 +65,6 @@ func (s *store) overwrite(c conn, e entry) (done bool, err error) {
 		return false, err
 	}
 	s.touch(id, stamp, e.now)
-	s.tidy(c)
 	return true, nil
 }
 

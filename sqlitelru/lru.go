@@ -48,26 +48,30 @@ func (t *tx) victim() (id, size int64, err error) {
 			return id, size, err
 		}
 	}
+	var last slot // of those in the queue that have been read since; with a pool others go on reading
 	for looks := 0; ; {
-		if len(t.s.queue) == 0 {
-			if looks == looksMax {
-				return 0, 0, errTables
-			}
+		v := last
+		switch {
+		case len(t.s.queue) > 0:
+			v, t.s.queue = t.s.queue[0], t.s.queue[1:]
+		case looks < looksMax:
 			looks++
+			last = slot{}
 			if err := t.lookThrough(); err != nil {
 				return 0, 0, err
 			}
 			continue
+		case last.id == 0:
+			return 0, 0, errTables
 		}
-		v := t.s.queue[0]
-		t.s.queue = t.s.queue[1:]
 		if v.id == t.id || v.id == t.spare {
 			continue
 		}
-		// With a pool others go on reading. Where they have read all that was found each time, the last one goes.
-		if t.s.touched(v.id) > v.used && (looks < looksMax || len(t.s.queue) > 0) {
+		if v != last && t.s.touched(v.id) > v.used {
+			last = v
 			continue
 		}
+		last = slot{}
 		if used, err := t.used(v.id); err != nil {
 			return 0, 0, err
 		} else if used != v.used {

@@ -5,11 +5,13 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,7 +108,7 @@ func TestReadsDuringAnEviction(t *testing.T) {
 		requireHit(t, b, strconv.Itoa(n), "value")
 		done := make(chan error, 1)
 		go func() { done <- b.SetRaw(t.Context(), "new "+oldest, []byte("value"), 0) }()
-		for sqlitelru.Touches(b) > 0 { // until that is written, which begins it
+		for len(done) == 0 && sqlitelru.Touches(b) > 0 { // until that is written, which begins it
 			runtime.Gosched()
 		}
 		_, found, err := b.GetRaw(t.Context(), oldest)
@@ -262,6 +264,37 @@ func compareOne(t *testing.T, n int, r *rand.Rand, b *sqlitelru.Backend, m *mode
 		require.NoError(t, b.Clear(t.Context()))
 	default:
 		time.Sleep(time.Duration(r.IntN(100)) * time.Millisecond)
+	}
+}
+
+// An entry is evicted though all are read all the time, and the one to be stored is among them.
+func TestEvictionOfWhatIsRead(t *testing.T) {
+	t.Parallel()
+	db := openPool(t, filepath.Join(t.TempDir(), "callers.db")+"?_pragma=journal_mode(wal)&_pragma=synchronous(off)")
+	b := newBackend(t, db, &sqlitelru.Options{MaxBytes: 100})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	for range cap(done) {
+		go func() {
+			for {
+				_, _, errA := b.GetRaw(t.Context(), "a")
+				_, _, errB := b.GetRaw(t.Context(), "b")
+				if err := errors.Join(errA, errB); err != nil || ctx.Err() != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+	}
+	for range 100 {
+		set(t, b, "a", "1")
+		set(t, b, "b", "1")
+		time.Sleep(time.Millisecond) // in which they are read
+		set(t, b, "a", strings.Repeat("x", 99))
+	}
+	cancel()
+	for range cap(done) {
+		require.NoError(t, <-done)
 	}
 }
 

@@ -148,8 +148,11 @@ func (s *store) makeFile(ctx context.Context, c *ownConn) error {
 // checkEmpty returns an error when there is something in a database that isn't marked as ours. It looks
 // at all of that in one snapshot, for another process may be making it a cache right now.
 func checkEmpty(c *ownConn, path string) error {
-	if info, err := os.Stat(path); err == nil && info.Size() == 1 { // which SQLite takes for an empty file
-		return errors.New("this isn't a file of SQLite, and was left alone")
+	// SQLite takes a file of one byte for an empty one, since it writes an S into one where a file system needs that.
+	if info, err := os.Stat(path); err == nil && info.Size() == 1 {
+		if content, err := os.ReadFile(path); err != nil || string(content) != "S" {
+			return errors.New("this isn't a file of SQLite, and was left alone")
+		}
 	}
 	row, err := ints(c, "SELECT (SELECT count(*) FROM sqlite_schema), user_version, application_id FROM pragma_user_version, pragma_application_id")
 	if err == nil && row[2] != applicationID && (row[0] != 0 || row[1] != 0 || row[2] != 0) {

@@ -12,8 +12,11 @@ import (
 const perBlock = 500
 
 const (
-	flushAge   = 500_000 // microseconds after which touches are written out, or it is tried:
-	flushAgain = 25_000  // microseconds after a try that failed, there are that many tries within a second
+	// flushAge is after how many microseconds touches are to be written out, early enough for more tries before a
+	// second is over, and flushAgain the least time between two tries after a read.
+	flushAge   = 500_000
+	flushAgain = 25 * time.Millisecond
+
 	touchesMin = 8192    // so many are written out at once, or for larger caches a sixteenth of the slots,
 	touchesMax = 1 << 16 // up to so many: the cost is that of the blocks that they are in
 	touchesEnd = 1 << 17 // more than that, when they can't be written out, are lost
@@ -80,15 +83,16 @@ func (s *store) flushIfDue(ctx context.Context, c conn, now int64) {
 	if !s.due(now) {
 		return
 	}
+	begin := time.Now()
 	s.mu.Lock()
-	since := now - s.failed
+	tooSoon := begin.Before(s.retryAt)
 	s.mu.Unlock()
-	if 0 <= since && since < flushAgain {
+	if tooSoon {
 		return
 	}
 	if s.pool != nil {
 		if !s.turn.try() {
-			return // to somebody who writes, and will see that they are due
+			return // somebody writes, and will see that they are due, or this read has the turn for one that waits
 		}
 		defer s.turn.leave()
 		limited, cancel := context.WithTimeout(ctx, lastSleep) // for a connection
@@ -96,9 +100,10 @@ func (s *store) flushIfDue(ctx context.Context, c conn, now int64) {
 		ctx = limited
 	}
 	if s.transaction(ctx, c, nil, now, (*tx).flush) != nil {
+		end := time.Now()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.failed = now
+		s.retryAt = end.Add(max(flushAgain, 5*end.Sub(begin)))
 	}
 }
 

@@ -139,22 +139,31 @@ func (b *Backend) SetRaw(ctx context.Context, key string, value []byte, ttl time
 	return b.store.do(ctx, true, func(c conn) error {
 		now := time.Now() // and not before the wait for a turn or a lock
 		e := entry{key: []byte(key), value: value, now: now.UnixMicro(), expires: deadline(now, ttl)}
-		if b.within.Load() { // and an overwrite with as many bytes doesn't change that
-			if done, err := b.store.overwrite(c, e); done || err != nil {
+		err := b.set(ctx, c, e, size)
+		if err == nil {
+			b.store.tidy(c)
+		}
+		return err
+	})
+}
+
+// set stores an entry of so many bytes.
+func (b *Backend) set(ctx context.Context, c conn, e entry, size int64) error {
+	if b.within.Load() { // and an overwrite with as many bytes doesn't change that
+		if done, err := b.store.overwrite(c, e); done || err != nil {
+			return err
+		}
+	}
+	return b.store.transaction(ctx, c, e.key, e.now, func(t *tx) error {
+		if err := t.load(); err != nil {
+			return err
+		}
+		if t.id == 0 || size != t.size || !b.within.Load() {
+			if err := b.makeRoom(ctx, t, size); err != nil {
 				return err
 			}
 		}
-		return b.store.transaction(ctx, c, e.key, e.now, func(t *tx) error {
-			if err := t.load(); err != nil {
-				return err
-			}
-			if t.id == 0 || size != t.size || !b.within.Load() {
-				if err := b.makeRoom(ctx, t, size); err != nil {
-					return err
-				}
-			}
-			return t.put(e)
-		})
+		return t.put(e)
 	})
 }
 

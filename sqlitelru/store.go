@@ -34,10 +34,11 @@ const (
 	// freeMin is the number of free pages, 1 MiB, that a file may keep however small it is.
 	freeMin = 256
 
-	// walMax is how many bytes a WAL may have, twice what it takes until it is copied into the file, and cutLimit
-	// how long it may take to see to that, where others are in the way.
+	// walMax is how many bytes a WAL may have, twice what it takes until it is copied into the file, cutLimit how
+	// long it may take to see to that, where others are in the way, and cutAgain how long until the next try.
 	walMax   = 64 << 20
 	cutLimit = 250 * time.Millisecond
+	cutAgain = 10 * time.Second
 )
 
 // The primary result codes (https://sqlite.org/rescode.html) that matter here.
@@ -62,15 +63,14 @@ type store struct {
 	connect func(context.Context) (*ownConn, error) // makes a connection of our own, and the tables
 	path    string                                  // of the file of Open, or empty
 
-	turn      *turn    // held by whoever writes, and with a connection of our own by whoever uses it
-	own       *ownConn // guarded by turn; nil when there is none yet, or the last one broke
-	closed    bool     // guarded by turn
-	queue     []slot   // guarded by turn; see tx.victim
-	free      []int64  // guarded by turn; see tx.freeSlot
-	writes    int      // guarded by turn; see tidy
-	shrinking bool     // guarded by turn; see giveBack
-	cutAt     int      // guarded by turn: the write at which to try cutWAL again
-	cutPause  int      // guarded by turn: how many writes that was put off by
+	turn      *turn     // held by whoever writes, and with a connection of our own by whoever uses it
+	own       *ownConn  // guarded by turn; nil when there is none yet, or the last one broke
+	closed    bool      // guarded by turn
+	queue     []slot    // guarded by turn; see tx.victim
+	free      []int64   // guarded by turn; see tx.freeSlot
+	writes    int       // guarded by turn; see tidy
+	shrinking bool      // guarded by turn; see giveBack
+	cutFailed time.Time // guarded by turn: when cutWAL last failed
 
 	clock   atomic.Int64 // the last stamp given; see tick
 	ahead   atomic.Int64 // by so much the stamps are ahead of the wall clock; see catchUp
@@ -80,7 +80,7 @@ type store struct {
 	hints   hints           // guarded by mu
 	touches map[int64]int64 // guarded by mu: the stamps, by slot, that aren't in the database yet
 	since   int64           // guarded by mu: the time of the oldest of them
-	failed  int64           // guarded by mu: the time of the last flush after a read that failed
+	retryAt time.Time       // guarded by mu: when to flush after a read again, after one that failed
 	slots   int64           // guarded by mu: the number of slots, when it was last looked up
 }
 
@@ -218,23 +218,26 @@ func (s *store) tidy(c conn) {
 
 // cutWAL empties a WAL that has become too large. SQLite writes it from its beginning again when all of it is in the
 // file and nobody reads from it or copies it, and with several processes that never pause there may be no such moment.
-// So it tries again and again, but not for long; and after a try that failed, since somebody reads an old state say, it
-// goes on without for more and more writes.
+// So it tries again and again, but not for long; and where that fails, since somebody reads an old state say, it leaves
+// it alone for a while.
 func (s *store) cutWAL(c conn) {
 	large := func() bool {
 		info, err := os.Stat(s.path + "-wal")
 		return err == nil && info.Size() > walMax
 	}
-	if s.writes < s.cutAt || !large() {
+	if !large() || time.Since(s.cutFailed) < cutAgain {
 		return
 	}
-	for begin := time.Now(); large() && time.Since(begin) < cutLimit; time.Sleep(time.Millisecond) {
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
 		_ = exec(quick, c, "PRAGMA wal_checkpoint(TRUNCATE)")
+		if !large() {
+			return
+		}
+		if time.Since(begin) > cutLimit {
+			s.cutFailed = time.Now()
+			return
+		}
 	}
-	if s.cutPause = min(2*s.cutPause+64, 5000); !large() {
-		s.cutPause = 0
-	}
-	s.cutAt = s.writes + s.cutPause
 }
 
 // giveBack lets the file get smaller by some pages, when many are free.

@@ -73,7 +73,13 @@ type meta struct{ slots, entries, bytes, clock int64 }
 
 // write runs f in a transaction, when the lock can be had.
 func (s *store) write(ctx context.Context, key []byte, f func(*tx) error) error {
-	return s.do(ctx, true, func(c conn) error { return s.transaction(ctx, c, key, time.Now().UnixMicro(), f) })
+	return s.do(ctx, true, func(c conn) error {
+		err := s.transaction(ctx, c, key, time.Now().UnixMicro(), f)
+		if err == nil {
+			s.tidy(c)
+		}
+		return err
+	})
 }
 
 // transaction runs f in a transaction. The caller has the turn.
@@ -90,7 +96,6 @@ func (s *store) transaction(ctx context.Context, c conn, key []byte, now int64, 
 		if t.overwrites {
 			s.touch(t.id, t.stamp, now)
 		}
-		s.tidy(c)
 		return nil
 	}
 	c.rollback()
@@ -132,8 +137,8 @@ func (t *tx) load() error {
 		return nil
 	}
 	row, err := ints(t.c, `SELECT slots, entries, bytes, clock,
-		ifnull(id, 0), ifnull(length(key) + length(value), 0), ifnull(due, `+neverText+`), ifnull(+key = ?1, 1),
-		EXISTS (SELECT 1 FROM appcache_entries WHERE due <= ?2)
+		ifnull(id, 0), ifnull(length(key) + length(value), 0), ifnull(due, `+neverText+`),
+		ifnull(+key = ?1, NOT EXISTS (SELECT 1 FROM appcache_entries WHERE key = ?1)), EXISTS (SELECT 1 FROM appcache_entries WHERE due <= ?2)
 		FROM appcache_meta LEFT JOIN appcache_entries ON id = (SELECT id FROM appcache_entries WHERE key = ?1)`, t.key, t.now)
 	if err != nil {
 		return err

@@ -169,9 +169,12 @@ func (t *twoTables) lookThrough() error {
 	}
 	t.queue = nil
 	err := t.each(func(row []driver.Value) { t.queue = append(t.queue, use{row[0].(int64), row[1].(int64)}) }, "SELECT id, used FROM recency")
+	if err != nil {
+		return err
+	}
 	slices.SortFunc(t.queue, func(a, b use) int { return cmp.Compare(a.used, b.used) })
-	t.queue = slices.Clone(t.queue[:max(1, len(t.queue)/16)])
-	return err
+	t.queue = slices.Clone(t.queue[:(len(t.queue)+15)/16])
+	return nil
 }
 
 func (t *twoTables) transaction(f func() error) error {
