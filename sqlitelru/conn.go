@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
-	"slices"
 	"sync"
 
 	"modernc.org/sqlite"
@@ -18,9 +17,12 @@ type conn interface {
 	// change runs a statement, and returns how many rows it has changed.
 	change(ctx context.Context, query string, args ...any) (int64, error)
 
-	// each calls f with the rows that a query returns, until f returns false. A row is good until f
-	// returns, but for the bytes in it, which are the caller's.
-	each(ctx context.Context, f func(row []driver.Value) bool, query string, args ...any) error
+	// row returns the first row that a query returns, or nil.
+	row(query string, args ...any) ([]driver.Value, error)
+
+	// each calls f with all the rows that a query returns. A row is good until f returns, but for the bytes in it,
+	// which are the caller's.
+	each(f func(row []driver.Value), query string, args ...any) error
 
 	// script runs statements, separated by semicolons, in a transaction.
 	script(ctx context.Context, statements string) error
@@ -34,15 +36,6 @@ type conn interface {
 func exec(ctx context.Context, c conn, query string, args ...any) error {
 	_, err := c.change(ctx, query, args...)
 	return err
-}
-
-// row returns the first row that a query returns, or nil.
-func row(ctx context.Context, c conn, query string, args ...any) (first []driver.Value, err error) {
-	err = c.each(ctx, func(row []driver.Value) bool {
-		first = slices.Clone(row)
-		return false
-	}, query, args...)
-	return first, err
 }
 
 // blob returns what is in a column that holds bytes, never nil.
@@ -59,7 +52,7 @@ func blob(v driver.Value) ([]byte, error) {
 
 // ints returns the first row that a query for integers returns, or nil.
 func ints(c conn, query string, args ...any) ([]int64, error) {
-	row, err := row(quick, c, query, args...)
+	row, err := c.row(query, args...)
 	if err != nil || row == nil {
 		return nil, err
 	}
@@ -94,7 +87,6 @@ type ownStmt struct {
 	exec  driver.StmtExecContext
 	query driver.StmtQueryContext
 	args  []driver.NamedValue
-	row   []driver.Value
 }
 
 // dial makes a connection.
@@ -142,32 +134,50 @@ func (c *ownConn) change(ctx context.Context, query string, args ...any) (int64,
 	return result.RowsAffected()
 }
 
-func (c *ownConn) each(ctx context.Context, f func(row []driver.Value) bool, query string, args ...any) error {
+func (c *ownConn) row(query string, args ...any) ([]driver.Value, error) {
+	s, err := c.prepare(query, args)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(s.args)
+	rows, err := s.query.QueryContext(quick, s.args)
+	if err != nil {
+		return nil, err
+	}
+	// A statement that isn't reset keeps its snapshot, and the WAL would grow without end.
+	defer func() { _ = rows.Close() }()
+	return next(rows)
+}
+
+func (c *ownConn) each(f func(row []driver.Value), query string, args ...any) error {
 	s, err := c.prepare(query, args)
 	if err != nil {
 		return err
 	}
 	defer clear(s.args)
-	rows, err := s.query.QueryContext(ctx, s.args)
+	rows, err := s.query.QueryContext(quick, s.args)
 	if err != nil {
 		return err
 	}
-	// A statement that isn't reset keeps its snapshot, and the WAL would grow without end.
 	defer func() { _ = rows.Close() }()
-	if s.row == nil {
-		s.row = make([]driver.Value, len(rows.Columns()))
-	}
-	defer clear(s.row)
 	for {
-		if err := rows.Next(s.row); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
+		row, err := next(rows)
+		if err != nil || row == nil {
 			return err
 		}
-		if !f(s.row) {
-			return nil
-		}
+		f(row)
 	}
+}
+
+// next returns the next of some rows, or nil.
+func next(rows driver.Rows) ([]driver.Value, error) {
+	row := make([]driver.Value, len(rows.Columns()))
+	if err := rows.Next(row); errors.Is(err, io.EOF) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return row, nil
 }
 
 func (c *ownConn) script(ctx context.Context, statements string) error {
@@ -286,8 +296,24 @@ func (c *poolConn) change(ctx context.Context, query string, args ...any) (int64
 	return result.RowsAffected()
 }
 
-func (c *poolConn) each(ctx context.Context, f func(row []driver.Value) bool, query string, args ...any) error {
-	ctx = c.patience(ctx)
+func (c *poolConn) row(query string, args ...any) (first []driver.Value, err error) {
+	err = c.query(func(row []driver.Value) bool {
+		first = row
+		return false
+	}, query, args...)
+	return first, err
+}
+
+func (c *poolConn) each(f func(row []driver.Value), query string, args ...any) error {
+	return c.query(func(row []driver.Value) bool {
+		f(row)
+		return true
+	}, query, args...)
+}
+
+// query calls f with the rows that a query returns, until it returns false.
+func (c *poolConn) query(f func(row []driver.Value) bool, query string, args ...any) error {
+	ctx := c.patience(quick)
 	s, err := c.stmt(ctx, query)
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func Exec(b *Backend, statements string) error {
 // Query returns the first column of the first row of a query on the connection that b uses.
 func Query(b *Backend, query string) (v driver.Value, err error) {
 	err = b.store.do(context.Background(), true, func(c conn) error {
-		row, err := row(quick, c, query)
+		row, err := c.row(query)
 		if err == nil && row != nil {
 			v = row[0]
 		}
@@ -82,7 +82,7 @@ func Check(b *Backend) error {
 			return fmt.Errorf("%d entries expire before they are due", early[0])
 		}
 		used, wrong := map[int64]bool{}, error(nil)
-		err = c.each(quick, func(row []driver.Value) bool {
+		err = c.each(func(row []driver.Value) {
 			for i := range int64(perBlock) {
 				stamp := int64(binary.BigEndian.Uint64(row[1].([]byte)[8*i:]))
 				if stamp > clock || stamp < 0 {
@@ -92,7 +92,6 @@ func Check(b *Backend) error {
 					used[row[0].(int64)*perBlock+i] = true
 				}
 			}
-			return wrong == nil
 		}, "SELECT block, used FROM appcache_recency")
 		if err := errors.Join(err, wrong); err != nil {
 			return err
@@ -101,11 +100,10 @@ func Check(b *Backend) error {
 			return fmt.Errorf("%d slots have a stamp, and there are %d entries", len(used), entries)
 		}
 		unused := error(nil)
-		err = c.each(quick, func(row []driver.Value) bool {
+		err = c.each(func(row []driver.Value) {
 			if !used[row[0].(int64)] {
 				unused = fmt.Errorf("slot %v has an entry but no stamp", row[0])
 			}
-			return unused == nil
 		}, "SELECT id FROM appcache_entries")
 		return errors.Join(err, unused)
 	})
@@ -201,7 +199,7 @@ func IsWithin(b *Backend) bool { return b.within.Load() }
 // QueryAll goes through all the rows of a query on the connection that b uses.
 func QueryAll(b *Backend, query string) error {
 	return b.store.do(context.Background(), true, func(c conn) error {
-		return c.each(quick, func([]driver.Value) bool { return true }, query)
+		return c.each(func([]driver.Value) {}, query)
 	})
 }
 

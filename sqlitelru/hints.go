@@ -26,7 +26,7 @@ func (s *store) find(c conn, key []byte, now int64) (id int64, value []byte, err
 	// The plus signs only say how to do it: by id, not by key, and without the driver's asking how the
 	// columns were declared.
 	if hint := s.hint(key); hint != 0 {
-		row, err := row(quick, c, "SELECT +value FROM appcache_entries WHERE id = ? AND +key = ? AND expires > ?", hint, key, now)
+		row, err := c.row("SELECT +value FROM appcache_entries WHERE id = ? AND +key = ? AND expires > ?", hint, key, now)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -37,7 +37,7 @@ func (s *store) find(c conn, key []byte, now int64) (id int64, value []byte, err
 		s.learn(key, 0)
 	}
 	// The key of the row is compared too: an index that is damaged may lead to the row of another one, or to none.
-	row, err := row(quick, c, `SELECT +e.id, +e.value, +e.key = ?1 FROM (SELECT id FROM appcache_entries WHERE key = ?1) AS i
+	row, err := c.row(`SELECT +e.id, +e.value, +e.key = ?1 FROM (SELECT id FROM appcache_entries WHERE key = ?1) AS i
 		LEFT JOIN appcache_entries AS e ON e.id = i.id WHERE ifnull(e.expires, ?2 + 1) > ?2`, key, now)
 	if err != nil || row == nil {
 		return 0, nil, err

@@ -133,7 +133,7 @@ func (t *tx) lookThrough() error {
 			limit = oldest[want-1].used
 		}
 	}
-	err := t.c.each(quick, func(row []driver.Value) bool {
+	err := t.c.each(func(row []driver.Value) {
 		n, _ := row[0].(int64)
 		used, _ := row[1].([]byte)
 		for i := range int64(len(used) / 8) {
@@ -148,7 +148,6 @@ func (t *tx) lookThrough() error {
 				}
 			}
 		}
-		return true
 	}, "SELECT block, used FROM appcache_recency")
 	keep()
 	t.s.queue = oldest

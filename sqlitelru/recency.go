@@ -193,7 +193,7 @@ func (t *tx) block(id int64) (*block, error) {
 		}
 		clear(t.blocks)
 	}
-	row, err := row(quick, t.c, "SELECT used FROM appcache_recency WHERE block = ?", n)
+	row, err := t.c.row("SELECT used FROM appcache_recency WHERE block = ?", n)
 	if err != nil {
 		return nil, err
 	}

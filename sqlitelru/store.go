@@ -197,7 +197,7 @@ func (s *store) try(ctx context.Context, write bool, f func(conn) error) error {
 
 // inWAL reports whether reads don't hold up a write.
 func inWAL(c conn) bool {
-	row, err := row(quick, c, "PRAGMA journal_mode")
+	row, err := c.row("PRAGMA journal_mode")
 	return err == nil && row != nil && row[0] == "wal"
 }
 
