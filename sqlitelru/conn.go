@@ -135,12 +135,7 @@ func (c *ownConn) change(ctx context.Context, query string, args ...any) (int64,
 }
 
 func (c *ownConn) row(query string, args ...any) ([]driver.Value, error) {
-	s, err := c.prepare(query, args)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(s.args)
-	rows, err := s.query.QueryContext(quick, s.args)
+	rows, err := c.query(query, args)
 	if err != nil {
 		return nil, err
 	}
@@ -150,12 +145,7 @@ func (c *ownConn) row(query string, args ...any) ([]driver.Value, error) {
 }
 
 func (c *ownConn) each(f func(row []driver.Value), query string, args ...any) error {
-	s, err := c.prepare(query, args)
-	if err != nil {
-		return err
-	}
-	defer clear(s.args)
-	rows, err := s.query.QueryContext(quick, s.args)
+	rows, err := c.query(query, args)
 	if err != nil {
 		return err
 	}
@@ -167,6 +157,16 @@ func (c *ownConn) each(f func(row []driver.Value), query string, args ...any) er
 		}
 		f(row)
 	}
+}
+
+// query begins a query. Its rows are to be closed.
+func (c *ownConn) query(query string, args []any) (driver.Rows, error) {
+	s, err := c.prepare(query, args)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(s.args)
+	return s.query.QueryContext(quick, s.args)
 }
 
 // next returns the next of some rows, or nil.
